@@ -67,7 +67,7 @@ class ValueProblem:
 def checked(
     model: type[AnyModel], data: Any, context: SecretContext | None = None
 ) -> tuple[AnyModel | None, list[ValueProblem]]:
-    """Return ``data`` as a ``model``, or None and what is wrong with it."""
+    """Return ``data`` as a ``model``, or None and its problems."""
     try:
         # Through JSON, so that strict settings still take a list for a tuple.
         return model.model_validate_json(json.dumps(data), context=context), []

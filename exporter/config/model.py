@@ -82,8 +82,8 @@ class Common(BaseModel):
     )
     lookback: Duration = Field(
         default=172_800_000,
-        description="how far back each poll reads again, and so how late a revision can be seen; at "
-        "least `settle`, at most `35d`",
+        description="how far back each poll reads again, and so how late a revision can be seen; "
+        "at least `settle`, at most `35d`",
     )
     initial_lookback: DurationOrZero = Field(
         default=3_024_000_000,
@@ -97,8 +97,8 @@ class Common(BaseModel):
     )
     write_off_after: WriteOff = Field(
         default=21_600_000,
-        description="when a provider lowers a count, the counter stays where it is until growth has "
-        "caught up; after this time it grows again regardless. `never` waits forever",
+        description="when a provider lowers a count, the counter stays where it is until growth "
+        "has caught up; after this time it grows again regardless. `never` waits forever",
     )
     start: Literal["zero", "history"] = Field(
         default="zero",
@@ -214,8 +214,8 @@ class Web(BaseModel):
 
     listen: Listen = Field(
         default="127.0.0.1:10877",
-        description="`:10877` and `[::]:10877` listen on every IPv4 and IPv6 address. A change needs "
-        "a restart",
+        description="`:10877` and `[::]:10877` listen on every IPv4 and IPv6 address. A change "
+        "needs a restart",
     )
     allowed_hosts: tuple[str, ...] = Field(
         default=(),

@@ -23,7 +23,7 @@ SHIFTED_H = 12
 
 DOUBT, DOUBT_OWN, DOUBT_FIRST = 0.6, 0.8, 2.0
 """Variance of an expectation after one week, in units of the usual variance. The second is added if
-each hour is expected at its own mean; the third is for events that cannot be told from a habit yet,
+each hour is expected at its own mean; the third is for events not yet distinguishable from a habit,
 and falls with the cube of the weeks."""
 SLOW_DAYS = 7.0
 LONGEST_DAYS = 28.0

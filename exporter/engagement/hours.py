@@ -88,7 +88,7 @@ class Calendar:
         return tuple(day if day in free else None for day in days)
 
 
-@lru_cache(maxsize=64)  # bots of one account ask for the same hours
+@lru_cache(maxsize=64)  # bots of one account need the same hours
 def _local(zone: str, start_ms: int, number: int) -> tuple[dt.datetime, ...]:
     tz = ZoneInfo(zone)
     return tuple(
@@ -98,7 +98,7 @@ def _local(zone: str, start_ms: int, number: int) -> tuple[dt.datetime, ...]:
 
 @dataclass(frozen=True, slots=True)
 class _Newest:
-    """A query's counts, newest hour first, as they were when ``end_ms`` became their end."""
+    """A query's counts at the time when ``end_ms`` became their end, newest hour first."""
 
     end_ms: int
     counts: tuple[float, ...]

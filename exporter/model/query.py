@@ -168,10 +168,9 @@ class PastMode(StrEnum):
 class Past:
     """The part of a query's past that is left to read: ``[from_ms, until_ms)``, newest first.
 
-    ``span_ms`` is the longest part to read at once if the query's own span took too long.
-    ``hole_ms`` is the end of a range whose known buckets an audit did not find, while it looks for
-    older ones to tell a retraction from the end of the API's reach; once it finds any, the range is
-    read again and ``hole_ms`` equals ``until_ms``.
+    ``span_ms`` is the longest part to read at once if the query's own span took too long. An audit
+    that finds no known bucket looks for older ones, from ``hole_ms`` on, to tell a retraction from
+    the end of the API's reach; once it finds any, it starts again with ``until_ms`` at ``hole_ms``.
     """
 
     mode: PastMode

@@ -55,7 +55,7 @@ def tried(folder: Path, answer: str, *more: str) -> Result:
     ("answer", "why"),
     [
         ("a.json", "a bucket is missing from the answer"),
-        ("b.json", "refused: row.time|epoch_s: expected an instant, as epoch_s writes it"),
+        ("b.json", "refused: row.time|epoch_s: expected an instant in the form of epoch_s"),
     ],
 )
 def test_a_refused_answer_is_named_after_its_request(folder: Path, answer: str, why: str) -> None:

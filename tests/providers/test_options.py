@@ -28,8 +28,8 @@ INKEEP_FEEDS = {
     "feedback": "feedback",
 }
 CHATLAYER_FEEDS = {
-    "is already fed by the collector events": "events",
-    "is already fed by the collector messages": "messages_received",
+    "the collector events": "events",
+    "the collector messages": "messages_received",
 }
 
 
@@ -174,7 +174,7 @@ def test_chatlayers_versions_are_taken_in_any_case() -> None:
             "events: {event_map: {"
             + ", ".join(f"{family}: chatbot_{family}_total" for family in CHATLAYER_FEEDS.values())
             + "}}",
-            ", ".join(f"chatbot_{name}_total {by}" for by, name in CHATLAYER_FEEDS.items()),
+            ", ".join(f"{by} already feeds chatbot_{x}_total" for by, x in CHATLAYER_FEEDS.items()),
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""Queries of HTTP APIs as data: what to ask, where the items are, and one pure function."""
+"""Queries of HTTP APIs as data: what to request, where the items are, and one pure function."""
 
 import codecs
 import hashlib

@@ -184,7 +184,7 @@ class ChatlayerOptions(TargetOptions):
         active = {*info.data.get("collectors", ()), "events"}
         twice = {each.family for each in value.event_map.values() if FED.get(each.family) in active}
         if twice:
-            fed = (f"{family} is already fed by the collector {FED[family]}" for family in twice)
+            fed = (f"the collector {FED[family]} already feeds {family}" for family in twice)
             hint = "map the event to another family, or remove the collector"
             raise invalid("twice", ", ".join(sorted(fed)), hint)
         return value

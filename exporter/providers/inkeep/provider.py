@@ -107,8 +107,7 @@ class InkeepOptions(TargetOptions):
         default=QUERIES, strict=False, description="what to read; all five by default"
     )
     active_users: ActiveUsers = Field(
-        default=ActiveUsers(),
-        description="the property whose distinct values are users, and the windows",
+        default=ActiveUsers(), description="the property whose values are users, and the windows"
     )
     event_map: dict[str, InkeepEventTarget] = Field(
         default_factory=dict,

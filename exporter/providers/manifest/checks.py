@@ -1,4 +1,4 @@
-"""Problems of a manifest at their positions, and the checks of what its requests say."""
+"""Problems of a manifest with their positions, and the checks of its requests."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
@@ -40,12 +40,12 @@ _OPTIONAL = {"basic": {"password"}, "oauth2_client_credentials": {"scope"}}
 _SECRET = ("token", "password", "client_secret")
 
 Names = Mapping[str, Collection[str]]
-"""What a text may name, by root; of ``secrets`` and ``window`` any name."""
+"""The names that a text may use, by root; under ``secrets`` and ``window``, any name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problems:
-    """Collects in ``found`` what is wrong with a file, in the part of it at ``base``."""
+    """Collects in ``found`` the problems of a file, in its part at ``base``."""
 
     source: Source
     found: list[SettingsProblem]
@@ -56,13 +56,13 @@ class Problems:
         return Problems(self.source, self.found, (*self.base, *steps))
 
     def add(self, steps: Steps, problem: str, hint: str = "", *, key: bool = False) -> None:
-        """Note a problem of a value, or with ``key`` of a key."""
+        """Note a problem with a value or, if ``key``, with its key."""
         whole = (*self.base, *steps)
         at = self.source.keys.get(whole) if key else None
         self.found.append(self.source.problem(whole, problem, hint, at=at))
 
     def attempt(self, steps: Steps, check: Callable[..., Any], *arguments: Any) -> Any:
-        """Return what ``check`` returns; None and a problem where it raises ``ExpressionError``."""
+        """Return what ``check`` returns; if it raises ``ExpressionError``, note it, return None."""
         try:
             return check(*arguments)
         except ExpressionError as error:
@@ -119,17 +119,17 @@ def _check_auth_keys(problems: Problems, auth: ManifestAuth) -> None:
 
 
 def check_window(problems: Problems, query: ManifestQuery, *, budget: bool) -> None:
-    """Check what one request covers; a ``budget`` needs one request a poll."""
+    """Check what one request covers; a ``budget`` needs one request per poll."""
     window = query.window
     if window.bucket not in (HOUR_MS, DAY_MS):
-        hint = "a number of trailing days that each bucket has is a gauge of class: level"
+        hint = "for numbers of trailing days, use a gauge of class: level"
         problems.add(("window", "bucket"), "expected 1h or 1d", hint)
     if window.bucket == DAY_MS and window.timezone != "UTC":
-        hint = "read hours, whose days the exporter adds up in any zone"
-        problems.add(("window", "timezone"), "days must be those of UTC", hint)
+        hint = "read hours, and the exporter sums the days of any zone"
+        problems.add(("window", "timezone"), "days must be UTC days", hint)
     elif not has_whole_hours(window.timezone):
-        hint = "write UTC where the API can answer in it"
-        problems.add(("window", "timezone"), "its hours do not begin with those of UTC", hint)
+        hint = "use UTC if the API supports it"
+        problems.add(("window", "timezone"), "its hours do not begin with UTC hours", hint)
     if window.max_span is not None and window.max_span % window.bucket:
         problems.add(("window", "max_span"), "not a whole number of buckets")
     poll, span = window.lookback + window.bucket, window.max_span
@@ -146,40 +146,40 @@ def check_window(problems: Problems, query: ManifestQuery, *, budget: bool) -> N
 def check_shape(
     problems: Problems, query: ManifestQuery, at: Collection[str], until: Collection[str]
 ) -> None:
-    """Check what rows of a shape need; ``at`` and ``until`` are the lists that they are read in."""
+    """Check what rows of a shape need; ``at`` and ``until`` are the lists they are read from."""
     given = query.model_fields_set
     records, spans = query.shape == "records", query.shape == "range"
     one, alone = not query.rows, spans and query.pages.kind == "none"
     for wrong, steps, problem, hint in (
-        (one and not alone, (), "rows is missing", "only a range of one object has no list"),
-        (not (query.at or spans), (), "at is missing", "give the field of a row's time"),
+        (one and not alone, (), "rows is missing", "only a range of one object needs no list"),
+        (not (query.at or spans), (), "at is missing", "give the field with a row's time"),
         (query.until and not (spans and query.at), ("until",), "only for range, with at", ""),
         (
             query.until and at != until,
             ("until",),
-            "at and until are not of one list",
+            "at and until are read from different lists",
             "",
         ),
         (
             at == {ANSWER} and not spans and query.window.max_span != query.window.bucket,
             ("at",),
-            "one answer has one time, and is asked for several buckets",
+            "the answer has one time, but several buckets are requested",
             "use shape: range, or a max_span of one bucket",
         ),
         (
             spans and query.at and not query.until,
             ("at",),
-            "a range counts all its rows",
+            "a range counts all its rows, whatever their time",
             "give until, too",
         ),
-        (records and not query.id, (), "id is missing", "give what tells records apart"),
+        (records and not query.id, (), "id is missing", "give the field that identifies a record"),
         (not records and "id" in given, ("id",), "only for shape: records", ""),
         (not records and "mutable" in given, ("mutable",), "only for shape: records", ""),
         (query.missing != "zero" and (records or spans), ("missing",), "only for buckets", ""),
         (
             spans and query.window.end == "unstated" and not query.until,
             ("window",),
-            "a range must say whether its end is included",
+            "a range must state whether its end is included",
             "give end: exclusive or inclusive",
         ),
         (records and query.gauge, ("gauge",), "records are counted, not shown as gauges", ""),
@@ -193,7 +193,7 @@ def check_request(
 ) -> set[str]:
     """Check every text of a request; return the secrets that it names."""
     if auth.param in query.request.params:
-        problems.add(("request", "params", auth.param), "auth sends this parameter", key=True)
+        problems.add(("request", "params", auth.param), "already sent by auth", key=True)
     request, base, before = query.request, ("request",), len(problems.found)
     for name, value in request.headers.items():
         problems.attempt((*base, "headers", name), check_header, name, value)
@@ -211,37 +211,37 @@ def check_request(
         problems.attempt(steps, check_format, bound, query.window.bucket, query.window.timezone)
     if not used >= {("window", "start"), ("window", "end")} and len(problems.found) == before:
         hint = "counts need fixed bounds: send window.start and window.end"
-        problems.add(base, "the request does not say which window it asks for", hint)
+        problems.add(base, "the request does not send its window", hint)
     _check_loops(problems, query, used)
     return {name for root, name in used | headers if root == "secrets"}
 
 
 def _check_loops(problems: Problems, query: ManifestQuery, used: Collection[Any]) -> None:
-    """Note loops that repeat nothing, ask for the same twice, or feed nothing."""
+    """Note loops that repeat nothing, request the same twice, or feed nothing."""
     for name, values in query.for_each.items():
         at: Steps = ("for_each", name)
         if (EACH, name) not in used:
             problems.add(at, "the request does not use it", f"write each.{name}")
         if not values or len({*values}) < len(values) or {"", ".", ".."} & {*values}:
-            problems.add(at, "expected values that differ, none of them empty, . or ..")
+            problems.add(at, "expected distinct values, none of them empty, . or ..")
         if isinstance(values, dict) and EACH not in {*query.count, *query.gauge}:
             problems.add(at, "nothing feeds these families", "give count.each")
 
 
 def _check_params(problems: Problems, steps: Steps, params: Mapping[str, Any]) -> None:
-    """Note what a query string cannot hold: it would be left out, or sent in no known form."""
+    """Note what a query string cannot hold: it would be left out, or sent in no defined form."""
     for name, value in params.items():
         if isinstance(value, dict) and "json" in value and len(value) > 1:
-            words = "beside json, nothing is sent of this parameter"
-            problems.add((*steps, name), words, "write what is sent within json")
+            words = "keys beside json are not sent"
+            problems.add((*steps, name), words, "move them into json")
         if isinstance(value, list) and any(isinstance(each, dict | list) for each in value):
-            problems.add((*steps, name), "a list holds single values", "as JSON text: {json: …}")
+            problems.add((*steps, name), "a list may hold only single values", "use {json: …}")
 
 
 def sent_bounds(query: ManifestQuery) -> Iterator[tuple[Steps, Conversion]]:
-    """Yield where a request writes each bound of the window, and how; texts with errors have none."""
+    """Yield where and how a request writes each bound of the window; skip texts with errors."""
     sent = {"params": query.request.params, "body": query.request.body}
     for steps, text in leaves(sent):
-        with suppress(ExpressionError):  # which is noted with the names in it
+        with suppress(ExpressionError):  # noted by names_in
             for bound in bounds(text) if isinstance(text, str) else ():
                 yield ("request", *steps), bound

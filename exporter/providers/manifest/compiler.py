@@ -62,7 +62,7 @@ _REFUSED = {
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where paths may begin: the answer, or the items of a level, which may be ``entries`` of a map."""
+    """Where paths may begin: the answer, or the items of a level (perhaps ``entries`` of a map)."""
 
     number: int
     tree: FieldTree
@@ -71,7 +71,7 @@ class _Place:
 
 @dataclass(slots=True)
 class QueryCompiler:
-    """Compiles one query when called; with a new one of ``problems``, the result is not to be used."""
+    """Compiles one query when called; the result must not be used if ``problems`` were added."""
 
     name: str
     query: ManifestQuery
@@ -91,8 +91,8 @@ class QueryCompiler:
         until = self._expression(("until",), query.until, instant=True)
         id_ = self._expression(("id",), query.id)
         if id_ is not None and not any(each.root == self._last for each in id_.terms):
-            words = f"it does not tell rows of {self._last} apart: of several only one would count"
-            self.problems.add(("id",), words, "read it in the last list of rows")
+            words = f"it does not identify rows of {self._last}: only one of several would count"
+            self.problems.add(("id",), words, "use a field of the last list of rows")
         roots = self._roots([query.at]), self._roots([query.until])
         check_shape(self.problems, query, *roots)
         only, expect = self._filters((), query), self._filter(("expect",), query.expect)
@@ -165,12 +165,12 @@ class QueryCompiler:
         constant = rule.value if isinstance(rule.value, int) else 1
         text = rule.value if isinstance(rule.value, str) else ""
         if money and not text:
-            self.problems.add(place, f"an amount is needed: {money.name} is no number of rows")
+            self.problems.add(place, f"expected an amount: {money.name} does not count rows")
         if constant < 1:
             self.problems.add(place, "a row counts at least 1")
         if (text or constant > 1) and self.query.shape == "records" and not self.query.mutable:
             hint = "write mutable: true, so that hours are counted again"
-            self.problems.add(place, "a stream of records counts records only", hint)
+            self.problems.add(place, "a stream of records counts only records", hint)
         self._of_last_list(place, text, "count it again")
         if self._terms([text]) & self._terms(self.query.distinct):
             self.problems.add(place, _REFUSED["distinct"])
@@ -186,12 +186,10 @@ class QueryCompiler:
         self._of_last_list((*base, "value"), rule.value, "show it")
         bucket = "day" if self.query.window.bucket == DAY_MS else "hour"
         if rule.of != "level" and rule.window not in ("", bucket):
-            hint = (
-                f"this class holds for the {bucket} of a bucket; a trailing value is class: level"
-            )
+            hint = f"this class is about a bucket's {bucket}; use class: level for trailing values"
             self.problems.add((*base, "window"), "not the window that is read", hint)
         if "window" in rule.labels:
-            self.problems.add((*base, "labels", "window"), "this label is given by window")
+            self.problems.add((*base, "labels", "window"), "this label is set by window")
         if rule.window and any("window" not in each.labels for each in families.values()):
             self.problems.add((*base, "window"), f"{name} has no label window")
         window = rule.window or bucket
@@ -244,7 +242,7 @@ class QueryCompiler:
             )
 
     def _fed(self, name: str) -> Mapping[str, str]:
-        """Return the names of the families that an entry feeds; for ``each`` by the loop's values."""
+        """Return the names of the families that an entry feeds; of ``each``, by loop value."""
         loops = [each for each in self.query.for_each.values() if isinstance(each, dict)]
         return loops[0] if name == EACH and loops else {"": name}
 
@@ -255,8 +253,8 @@ class QueryCompiler:
         for each in names.values():
             family = self.families.get(each)
             if family is None:
-                hint = suggestion(each, self.families) or "declare an own one under families"
-                words = "no such family that a manifest can feed"
+                hint = suggestion(each, self.families) or "declare your own under families"
+                words = "no family of this name that a manifest can feed"
                 self.problems.add(steps, words, hint, key=True)
             elif family.kind is not kind:
                 self.problems.add(steps, f"{each} is a {family.kind}", key=True)
@@ -265,7 +263,7 @@ class QueryCompiler:
     def _labels(
         self, base: Steps, own: Mapping[str, Any], found: Iterable[Family]
     ) -> dict[str, ReadLabel]:
-        """Return how the labels of a feed are read; labels of the query are for all families."""
+        """Return how the labels of a feed are read; labels of the query apply to all families."""
         known = {label for family in found for label in family.labels[2:]}
         for name in own.keys() - known:
             hint = suggestion(name, known) or f"it has {', '.join(sorted(known))}"
@@ -291,14 +289,14 @@ class QueryCompiler:
         path = value[:1].isalpha() and ("." in value or "[" in value)
         if not path and value not in self._places:
             if self.problems.attempt(steps, names, value):
-                hint = "write one field, variables.NAME, or a fixed word"
-                self.problems.add(steps, "a label has no braces", hint)
+                hint = "use one field, variables.NAME, or a fixed word"
+                self.problems.add(steps, "a label takes no braces", hint)
             return ReadLabel(constant=value.strip('"'))
         expression = self._expression(steps, value)
         if expression is None:
             return ReadLabel()
         if self._terms([value]) & self._terms([self.query.at, self.query.id]):
-            words = "nearly every row has another value of this, so each would be a series"
+            words = "nearly every row has its own value of this, so each would be a series"
             self.problems.add(steps, words)
         null = self.query.null_labels.get(value)
         return ReadLabel(
@@ -311,17 +309,17 @@ class QueryCompiler:
         for text in rule.only.keys() & rule.excluded.keys():
             if {*map(as_text, rule.only[text])} <= {*map(as_text, rule.excluded[text])}:
                 self.problems.add(
-                    (*base, "only", text), "except leaves out all that this lets through"
+                    (*base, "only", text), "except excludes everything that this admits"
                 )
         return self._filter((*base, "only"), rule.only) + negative
 
     def _filter(self, steps: Steps, rules: Mapping[str, Sequence[Any]]) -> tuple[RowFilter, ...]:
         for place, value in leaves(rules):
             if isinstance(value, str) and self.problems.attempt((*steps, *place), names, value):
-                words = "a fixed value is expected: nothing is put in its place"
+                words = "expected a fixed value: nothing is substituted here"
                 self.problems.add((*steps, *place), words)
         for text in (text for text, values in rules.items() if not values):
-            self.problems.add((*steps, text), "no value is listed")
+            self.problems.add((*steps, text), "the list of values is empty")
         found = [
             RowFilter(
                 text,
@@ -339,14 +337,14 @@ class QueryCompiler:
     def _expression(
         self, steps: Steps, text: str | None, *, instant: bool = False
     ) -> Expression | None:
-        """Return ``text``, one field, parsed and declared."""
+        """Return ``text``, which is one field, parsed and declared."""
         found = None if text is None else self._parse(steps, text, instant=instant)
         if found is None:
             return None
         if len(found.terms) > 1 or found.terms[0].many:
             self.problems.add(steps, "expected one field", "name the list as a level of rows")
         if len(found.conversions) > max(instant, found.instant is not None):
-            words = "expected one conversion" if instant else "a conversion has no place here"
+            words = "expected one conversion" if instant else "a conversion is not allowed here"
             self.problems.add(steps, words)
         self._declare(steps, found, Scalar)
         return found
@@ -357,7 +355,7 @@ class QueryCompiler:
             return None
         if instant != (found.instant is not None):
             hint = "as in row.time|iso or row.time|epoch_s" if instant else ""
-            words = "a time needs a conversion" if instant else "a time has no place here"
+            words = "a time needs a conversion" if instant else "a time is not allowed here"
             self.problems.add(steps, words, hint)
         elif found.instant is not None:
             window = self.query.window
@@ -370,7 +368,7 @@ class QueryCompiler:
         for term in expression.terms:
             place = self._places[term.root]
             if not place.entries and [s.kind for s in term.steps] == ["key"]:
-                self.problems.add(steps, "only the entries of a map have a @key")
+                self.problems.add(steps, "only the entries of a map have @key")
             else:
                 self.problems.attempt(steps, place.tree.declare, term.steps, leaf)
 
@@ -384,12 +382,12 @@ class QueryCompiler:
     def _instant(self, expression: Expression) -> Callable[[RowContext], int]:
         read, conversion = self._read(expression), expression.instant
         if conversion is None:
-            return lambda _: 0  # there is a problem
+            return lambda _: 0  # the problem is noted
         parse_ = instant_reader(conversion, self.query.window.timezone, expression.text)
         return lambda context: parse_(read(context))
 
     def _paging(self) -> tuple[ReadField | None, ...]:
-        """Return readers of the cursor, of what holds it (first, last), of ``more`` and the total."""
+        """Return readers of the cursor, its first and last object, ``more``, and the total."""
         pages, complete = self.query.pages, self.query.complete
         needed = {
             "cursor": ("from", "send"),
@@ -409,7 +407,7 @@ class QueryCompiler:
         return tuple(None if steps is None else reader(steps) for steps in found)
 
     def _answer_field(self, steps: Steps, text: str | None) -> Sequence[Step] | None:
-        """Return the steps to a field of the answer, which begin at its top."""
+        """Return the steps from the top of the answer to a field of it."""
         if text is None:
             return None
         found: Expression | None = self.problems.attempt(steps, parse, text)
@@ -451,7 +449,7 @@ class QueryCompiler:
                     self.problems.add(("count", name), words, key=True)
 
     def _terms(self, texts: Iterable[Any]) -> set[FieldPath]:
-        """Return the paths that ``texts`` add up; those with an error are reported elsewhere."""
+        """Return the paths that ``texts`` add up; texts with errors are reported elsewhere."""
         found: set[FieldPath] = set()
         for text in texts:
             with suppress(ExpressionError):
@@ -473,7 +471,7 @@ class QueryCompiler:
         for key in ("labels", "label_rules"):
             for name in getattr(self.query, key).keys() - shown:
                 hint = suggestion(name, shown) or f"they have {', '.join(sorted(shown))}"
-                self.problems.add((key, name), "no family here has the label", hint)
+                self.problems.add((key, name), "no family here has this label", hint)
         every = [*self.query.count.values(), *self.query.gauge.values()]
         used = {
             value for given in every for rule in _listed(given) for value in rule.labels.values()
@@ -485,11 +483,11 @@ class QueryCompiler:
         for index, text in enumerate(self.query.optional):
             if text not in chosen:
                 hint = suggestion(text, chosen)
-                self.problems.add(("optional", index), "no rows are chosen by this field", hint)
+                self.problems.add(("optional", index), "no filter reads this field", hint)
 
 
 def _disjoint(one: CountRule, other: CountRule) -> bool:
-    """Say whether no row counts in both: a field has values that one takes and the other does not."""
+    """Return whether no row counts in both, since they admit different values of some field."""
     pairs = ((one.only, other.excluded), (other.only, one.excluded))
     both = one.only.keys() & other.only.keys()
     apart = any({*one.only[f]}.isdisjoint(other.only[f]) for f in both)

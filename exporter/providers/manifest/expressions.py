@@ -1,4 +1,4 @@
-"""The row language: paths, sums and conversions, all of which terminate; and instants both ways.
+"""The row language: paths, sums and conversions, all of which terminate; instants, both ways.
 
 See docs/manifests.md.
 """
@@ -22,7 +22,7 @@ LONGEST = 300
 MOST_STEPS = 12
 FINEST_SCALE = 12
 INSTANTS = ("epoch_s", "epoch_ms", "iso", "date", "strptime")
-"""Conversions between instants and what an API calls them; ``strptime`` takes a format."""
+"""Conversions between instants and how an API writes them; ``strptime`` takes a format."""
 
 CONVERSIONS = (*INSTANTS, "scale", "number")
 WITH_ARGUMENT = ("strptime", "scale")
@@ -39,7 +39,7 @@ _PROBE = datetime(2001, 12, 31, 21, 0, tzinfo=UTC)
 
 
 class ExpressionError(ValueError):
-    """Something is wrong at ``character`` (1-based; 0: the whole) of a text of the row language."""
+    """A text of the row language is wrong at ``character`` (1-based; 0: as a whole)."""
 
     def __init__(self, problem: str, character: int = 0, hint: str = "") -> None:
         super().__init__(f"character {character}: {problem}" if character else problem)
@@ -48,7 +48,7 @@ class ExpressionError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step: a ``field``, ``each`` item of a list, ``entries`` of a map, the ``key`` of an entry.
+    """One step: a ``field``, ``each`` item of a list, ``entries`` of a map, an entry's ``key``.
 
     ``match`` is the one item of a list whose field ``name`` is ``value``.
     """
@@ -68,13 +68,13 @@ class FieldPath:
 
     @property
     def many(self) -> bool:
-        """Return whether it leads to any number of values."""
+        """Return whether it may lead to several values."""
         return any(step.kind in ("each", "entries") for step in self.steps)
 
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """``name`` of the closed list, and what it takes after a colon."""
+    """One of ``CONVERSIONS``, and its argument after a colon."""
 
     name: str
     argument: str = ""
@@ -129,7 +129,7 @@ def parse_level(text: str) -> tuple[FieldPath, str]:
 
 
 def _split(text: str, mark: str) -> list[tuple[int, str]]:
-    """Return the parts of ``text`` between ``mark`` outside quotes, with where each begins."""
+    """Return the parts of ``text`` between each ``mark`` outside quotes, with their positions."""
     parts, at, quoted = [], 0, False
     for index, sign in enumerate(text):
         quoted ^= sign == '"'
@@ -140,7 +140,7 @@ def _split(text: str, mark: str) -> list[tuple[int, str]]:
 
 
 def _path(text: str, at: int, roots: Collection[str]) -> FieldPath:
-    """Return the path ``text``, which begins at ``at`` of the whole expression."""
+    """Return the path ``text``, which begins at position ``at`` of the whole expression."""
     steps, position, end = list[Step](), len(text) - len(text.lstrip()), len(text.rstrip())
     start = position
     while position < end:
@@ -155,7 +155,7 @@ def _path(text: str, at: int, roots: Collection[str]) -> FieldPath:
         return FieldPath("", tuple(steps), text.strip())
     if steps[0].kind != "field" or steps[0].name not in roots:
         hint = suggestion(steps[0].name, roots) or f"begin with {' or '.join(sorted(roots))}"
-        raise ExpressionError("no level of this name", at + start + 1, hint)
+        raise ExpressionError("no level has this name", at + start + 1, hint)
     return FieldPath(steps[0].name, tuple(steps[1:]), text.strip())
 
 
@@ -174,14 +174,14 @@ def _step(text: str, position: int, at: int, *, first: bool) -> tuple[Step, int]
         return Step("field", found[1]), found.end()
     if found := _NAME.match(text, position):
         return Step("key" if found[0] == "@key" else "field", found[0]), found.end()
-    hint = "put a name with other signs in quotes" if position < len(text) else ""
+    hint = "put a name with other characters in quotes" if position < len(text) else ""
     raise ExpressionError("expected the name of a field", at + position + 1, hint)
 
 
 def _conversion(text: str, at: int) -> Conversion:
     name, colon, argument = text.strip().partition(":")
     if name not in CONVERSIONS:
-        hint = suggestion(name, CONVERSIONS) or "known are " + ", ".join(CONVERSIONS)
+        hint = suggestion(name, CONVERSIONS) or "expected one of " + ", ".join(CONVERSIONS)
         raise ExpressionError("no such conversion", at + 1, hint)
     if bool(argument) != (name in WITH_ARGUMENT) or (colon and not argument):
         usage = "as in scale:0.01 or strptime:%Y-%m-%d" if name in WITH_ARGUMENT else ""
@@ -202,17 +202,17 @@ def _check_scale(argument: str, at: int) -> None:
 
 
 def unit_ms(conversion: Conversion) -> int:
-    """Return the smallest step of what ``conversion`` writes."""
+    """Return the smallest step that ``conversion`` writes."""
     return {"epoch_ms": 1, "iso": 1, "date": DAY_MS}.get(conversion.name, SECOND_MS)
 
 
 def write(
     conversion: Conversion, at_ms: int, zone: str, *, past_repeated: bool = False
 ) -> str | int:
-    """Return ``at_ms`` as an API calls it.
+    """Return ``at_ms`` as an API writes it.
 
-    A local time of the hour that a clock change repeats is that of the first of both. With
-    ``past_repeated``, one of the second is written as an hour later, so that it bounds both.
+    A local time in the hour that a clock change repeats means the first of the two. With
+    ``past_repeated``, one in the second is written an hour later, so that it bounds both.
     """
     match conversion.name:
         case "epoch_s":
@@ -229,7 +229,7 @@ def write(
 
 
 def instant_reader(conversion: Conversion, zone: str, path: str) -> Callable[[Any], int]:
-    """Return a function of a field's value; it raises ``SchemaError`` naming ``path``."""
+    """Return a reader of a field's value, which raises ``SchemaError`` naming ``path``."""
 
     def read(value: Any) -> int:
         try:
@@ -237,7 +237,7 @@ def instant_reader(conversion: Conversion, zone: str, path: str) -> Callable[[An
         except (ValueError, TypeError, OverflowError):
             at_ms = -1
         if not 0 <= at_ms < LATEST_MS:
-            raise SchemaError(f"{path}: expected an instant, as {conversion.name} writes it")
+            raise SchemaError(f"{path}: expected an instant in the form of {conversion.name}")
         return at_ms
 
     return read
@@ -257,7 +257,7 @@ def _parse(conversion: Conversion, value: Any, zone: str) -> int:
 
 
 def has_whole_hours(zone: str) -> bool:
-    """Return whether the hours of ``zone`` begin with those of UTC, in winter and in summer."""
+    """Return whether the hours of ``zone`` begin with UTC hours, in winter and in summer."""
     return not any((at.utcoffset() or timedelta()) % timedelta(hours=1) for at in _middays(zone))
 
 
@@ -271,10 +271,10 @@ def _middays(zone: str) -> list[datetime]:
 
 
 def check_format(conversion: Conversion, step_ms: int, zone: str) -> None:
-    """Raise ``ExpressionError`` where a format cannot tell one bucket, or zone, from another."""
+    """Raise ``ExpressionError`` if a format cannot tell one bucket, or zone, from another."""
     hint = "as in strptime:%Y-%m-%d %H:%M"
     if conversion.name == "date" and step_ms < DAY_MS:
-        raise ExpressionError("a date does not tell the hour", hint=hint)
+        raise ExpressionError("a date has no hour", hint=hint)
     if conversion.name != "strptime":
         return
     try:
@@ -283,8 +283,8 @@ def check_format(conversion: Conversion, step_ms: int, zone: str) -> None:
     except (ValueError, re.error):
         raise ExpressionError("not a format that can be read back", hint=hint) from None
     if found // step_ms != instant_ms(_PROBE) // step_ms:
-        raise ExpressionError("the format does not tell one bucket from the next", hint=hint)
-    if "%Z" in conversion.argument:  # which is read by the zone of the machine
+        raise ExpressionError("the format does not distinguish one bucket from the next", hint=hint)
+    if "%Z" in conversion.argument:  # parsed by the machine's own zone
         raise ExpressionError("the name of a zone is not its offset", hint="write %z")
     if "Z" in conversion.argument and zone != "UTC":
-        raise ExpressionError(f"Z means UTC, and the times are those of {zone}", hint="write %z")
+        raise ExpressionError(f"Z means UTC, but the times are in {zone}", hint="write %z")

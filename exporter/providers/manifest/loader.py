@@ -1,4 +1,4 @@
-"""A manifest file to compiled queries, with every error at once and its position."""
+"""Turns a manifest file into compiled queries; reports every error at once, with its position."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -28,18 +28,18 @@ _RELATIVE = "windows relative to now are not supported: counts need fixed bounds
 NOT_EXPRESSIBLE = {
     **dict.fromkeys(("export", "poll_job"), _JOBS),
     **dict.fromkeys(("file", "csv"), _FILES),
-    "subscription": "GraphQL subscriptions are not supported: a manifest asks and reads",
+    "subscription": "GraphQL subscriptions are not supported: a manifest sends requests",
     "sigv4": "SigV4 signatures are not supported",
     **dict.fromkeys(("session", "cookies"), _SESSIONS),
     **dict.fromkeys(("relative", "last"), _RELATIVE),
 }
-"""Keys that people reach for, and why there is no such thing."""
+"""Keys that people expect, and why they do not exist."""
 
 BEGIN = "begin with manifest: 1"
 TEXTS = frozenset({"params", "body", "headers", "labels", "default", "only", "except", "expect"})
 """Keys below which a number is sent, compared or shown as text."""
 
-_MISNAMED = frozenset(  # as promlint has them
+_MISNAMED = frozenset(  # as in promlint
     {"s", "ms", "us", "ns", "sec", "b", "kb", "mb", "gb", "tb", "pb", "m", "h", "d"}
     | {"counter", "gauge", "histogram", "summary"}
 )
@@ -47,7 +47,7 @@ _MISNAMED = frozenset(  # as promlint has them
 
 @dataclass(frozen=True, slots=True)
 class LoadedManifest:
-    """A manifest without errors, from ``file``; ``warnings`` are valid but risky places."""
+    """A manifest without errors, from ``file``; ``warnings`` are about what is valid but risky."""
 
     file: str
     settings: Manifest
@@ -60,14 +60,14 @@ class LoadedManifest:
 def find(reference: str, base: Path = Path()) -> Path:
     """Return the file of ``reference``: a shipped name, or a path from the folder ``base``.
 
-    Raises ``LookupError``, in words for people, where no manifest of this name is shipped.
+    Raises ``LookupError``, with a message for users, if no manifest of this name is shipped.
     """
     if "/" in reference or reference.endswith((".yaml", ".yml")):
         return base / reference
     if reference not in shipped():
-        hint = suggestion(reference, shipped()) or f"known are {', '.join(shipped())}"
+        hint = suggestion(reference, shipped()) or f"expected one of {', '.join(shipped())}"
         path = "a path has a slash or ends in .yaml"
-        raise LookupError(f"no manifest of this name comes with the exporter; {hint}; {path}")
+        raise LookupError(f"the exporter ships no manifest of this name; {hint}; {path}")
     return SHIPPED / f"{reference}.yaml"
 
 
@@ -99,7 +99,9 @@ def loads(raw: bytes, file: str = "manifest.yaml") -> LoadedManifest:
         raise SettingsError([*source.problems, *explained])
     problems = Problems(source, [*source.problems, *source.not_as_written(TEXTS)])
     if manifest.name in BUILT_IN:
-        problems.add(("name",), "a built-in provider has this name", "such as acme_api")
+        problems.add(
+            ("name",), "a built-in provider has this name", "use another, such as acme_api"
+        )
     for name, family in manifest.families.items():
         _check_family(problems, name, family)
     own = {name: own_family(name, family) for name, family in manifest.families.items()}
@@ -118,7 +120,7 @@ def loads(raw: bytes, file: str = "manifest.yaml") -> LoadedManifest:
 
 
 def _explain(problem: SettingsProblem) -> SettingsProblem:
-    """Return an unknown key with the reason why there is no such thing, where there is one."""
+    """Return an unknown key with the reason why it does not exist, if there is one."""
     last = problem.path.rpartition(".")[2]
     words = NOT_EXPRESSIBLE.get(last) if problem.problem == "unknown key" else None
     if words is None:
@@ -127,7 +129,7 @@ def _explain(problem: SettingsProblem) -> SettingsProblem:
 
 
 def _check_family(problems: Problems, name: str, family: OwnFamily) -> None:
-    """Note what promlint would say of an own family, and labels that it has anyway."""
+    """Note what promlint would report about an own family, and labels that it has anyway."""
     base: Steps = ("families", name)
     words = name.removesuffix("_total").split("_")
     counter = family.type == "counter"
@@ -135,10 +137,10 @@ def _check_family(problems: Problems, name: str, family: OwnFamily) -> None:
         hint = "a counter's name ends in _total, a gauge's does not"
         problems.add(base, f"not the name of a {family.type}", hint, key=True)
     if not counter and name.endswith(("_count", "_sum", "_bucket", "_info", "_created")):
-        problems.add(base, "this ending has a meaning of its own", key=True)
+        problems.add(base, "this suffix is reserved", key=True)
     if wrong := {*words} & _MISNAMED:
         hint = "spell units out, as in seconds or bytes"
-        problems.add(base, f"the name holds {min(wrong)}", hint, key=True)
+        problems.add(base, f"the name contains {min(wrong)}", hint, key=True)
     if family.unit and not name.removesuffix("_total").endswith(f"_{family.unit}"):
         hint = f"such as …_{family.unit}{'_total' if counter else ''}"
         problems.add((*base, "unit"), "the name does not end with the unit", hint)
@@ -146,7 +148,7 @@ def _check_family(problems: Problems, name: str, family: OwnFamily) -> None:
         problems.add((*base, "resolution"), "only counters have a resolution")
     if {*BASE, "period"} & {*family.labels} or len({*family.labels}) < len(family.labels):
         hint = f"every family has {', '.join(BASE)}"
-        problems.add((*base, "labels"), "a label that is there already", hint)
+        problems.add((*base, "labels"), "a label that already exists", hint)
 
 
 def _compile(
@@ -166,7 +168,7 @@ def _compile(
 def _check_fed_once(
     problems: Problems, manifest: Manifest, queries: Iterable[CompiledQuery]
 ) -> None:
-    """Note series that two queries, or two values of a loop, feed; each counts alone."""
+    """Note series that two queries, or two values of a loop, feed: each may have one source."""
     variables = {name: f"{{variables.{name}}}" for name in manifest.variables}
     fed_by = dict[Series, tuple[str, Mapping[str, str]]]()
     for compiled in queries:
@@ -217,10 +219,8 @@ def _warn(warnings: Problems, query: ManifestQuery) -> None:
     formats = [bound.argument for _, bound in sent_bounds(query)]
     local = any("%" in each and "%z" not in each for each in formats)
     if query.shape == "range" and local and changes_clock(window.timezone):
-        words = "warning: the hour that a clock change repeats is asked twice in these local times"
-        warnings.add(
-            ("window", "timezone"), words, "write %z, or UTC where the API can answer in it"
-        )
+        words = "warning: in these local times, the hour that a clock change repeats is read twice"
+        warnings.add(("window", "timezone"), words, "write %z, or use UTC if the API supports it")
     if window.lookback < window.settle:
         words = "warning: lookback is shorter than settle, so late changes are not seen"
         warnings.add(("window",), words, "a bucket must be read again until it has settled")

@@ -1,4 +1,4 @@
-"""Decoded answers become rows of counts and gauges: pure, as the query's program says."""
+"""Decoded answers as rows of counts and gauges, by the query's program: pure functions."""
 
 import hashlib
 import zlib
@@ -43,8 +43,8 @@ Amount = tuple[Series, int]
 class Lacking:
     """How many ``rows`` each feed had, and how many of them have null, or nothing, in a field.
 
-    ``asked`` and ``absent`` count the rows whose field a filter read, and those without it; ``seen``
-    and ``chosen`` all rows, and those that the query's filters leave.
+    ``asked`` counts the rows in which a filter read a field, ``absent`` those without the field;
+    ``seen`` counts all rows, ``chosen`` those that pass the query's filters.
     """
 
     drift: Counter[str] = field(default_factory=Counter)
@@ -56,7 +56,7 @@ class Lacking:
     chosen: int = 0
 
     def admits(self, filters: Sequence[RowFilter], row: RowContext) -> bool:
-        """Say whether a row passes every filter."""
+        """Return whether a row passes every filter."""
         return all(self._admits(each, row) for each in filters)
 
     def _admits(self, rule: RowFilter, row: RowContext) -> bool:
@@ -89,13 +89,13 @@ class Lacking:
         return tuple(found)
 
     def note_in(self, rows: Rows) -> None:
-        """Write down in ``rows`` which fields are lacking, and why no query begins so."""
+        """Note in ``rows`` which fields are missing, and why a query cannot begin without them."""
         rows.drift.update(self.drift)
         if self.seen and not self.chosen:
-            rows.note(f"only and except leave none of {self.seen} rows")
+            rows.note(f"only and except admit none of {self.seen} rows")
         for name, times in self.asked.items():
             if self.absent[name] == times:
-                note = f"{name}, by which rows are chosen, is in no row"
+                note = f"no row has {name}, which a filter reads"
                 rows.note(note)
                 rows.unfit = rows.unfit or f"{note}; check the path, or list it under optional"
                 rows.drift["missing"] += times
@@ -110,9 +110,9 @@ class Lacking:
 
 
 def _unfit(feed: RowFeed, note: str, what: str, *, absent_everywhere: bool) -> str:
-    """Return why no query begins where rows lack ``what``; empty: it may."""
+    """Return why a query cannot begin while rows lack ``what``; empty if it can."""
     if what.startswith("labels."):
-        hint = "check the path, or say under null_labels what it means"
+        hint = "check the path, or give its meaning under null_labels"
         return f"{note}; {hint}" if absent_everywhere else ""
     if feed.of != "additive" or feed.missing == "zero":
         return ""
@@ -123,7 +123,7 @@ def _unfit(feed: RowFeed, note: str, what: str, *, absent_everywhere: bool) -> s
 class Collector:
     """Adds answers to ``rows``; ``finish`` returns the events of a stream.
 
-    ``now_ms`` is when they were asked for. ``present`` are the buckets that the answers have.
+    ``now_ms`` is when they were requested. ``present`` are the buckets that the answers have.
     """
 
     query: CompiledQuery
@@ -149,7 +149,7 @@ class Collector:
         for context in contexts(program, answers, program.at_level):
             at_ms = self._at(context)
             if unique and at_ms in buckets:
-                raise SchemaError(f"{self.query.name}: a bucket came twice")
+                raise SchemaError(f"{self.query.name}: duplicate bucket")
             if at_ms not in buckets:
                 buckets[at_ms] = self._bucket(at_ms, part)
             bucket_ms = buckets[at_ms]
@@ -170,7 +170,7 @@ class Collector:
         shape, step_ms = self.query.settings.shape, self.spec.granularity_ms
         start_ms = floor_to(at_ms, step_ms)
         near = Window(part.start_ms - step_ms, part.end_ms + step_ms)
-        self.far += not near.holds(at_ms)  # nobody asked for it
+        self.far += not near.holds(at_ms)  # it was not requested
         if not part.holds(at_ms if shape == "records" else start_ms):
             return None
         self.rows.drift["unexpected_type"] += shape == "buckets" and at_ms != start_ms
@@ -190,7 +190,7 @@ class Collector:
         self.present.add(part.start_ms)
         if program.until and not spans:
             self.rows.drift["missing"] += 1
-            self.rows.note("no row covers the window, which counts as one without traffic")
+            self.rows.note("no row covers the window, which counts as a window without traffic")
         if not _covers(spans, part, whole=part.end_ms <= self.now_ms):
             words = "rows do not cover the window exactly"
             raise SchemaError(f"{self.query.name}: {words}")
@@ -217,7 +217,7 @@ class Collector:
         return at(context)
 
     def _wanted(self, row: RowContext) -> bool:
-        """Say whether a row counts; raises ``SchemaError`` where it is not as the manifest expects."""
+        """Return whether a row counts; raise ``SchemaError`` if it is not as expected."""
         check_expected(self.query.program.expect, row)
         chosen = self.lacking.admits(self.query.program.only, row)
         self.lacking.seen += 1
@@ -274,13 +274,13 @@ class Collector:
             return
         key = feed.family.name, labels, bucket_ms
         if key in self._shown:
-            raise SchemaError(f"{feed.field}: a bucket came twice, and such values do not add up")
+            raise SchemaError(f"{feed.field}: duplicate bucket, and such values do not add up")
         self._shown.add(key)
         show = self.rows.level if feed.of == "level" else self.rows.bucket_value
         show(feed.family, labels, bucket_ms, value)
 
     def _note_strange(self) -> None:
-        """Note, as drift, instants far outside the window and ids that came twice in one answer."""
+        """Note, as drift, instants far outside the window, and ids repeated within one answer."""
         self.rows.drift["unexpected_type"] += self.far + self.twice
         if self.far:
             start, end = (stamp(at_ms)[:-7] for at_ms in astuple(self.rows.window))
@@ -288,13 +288,13 @@ class Collector:
             self.rows.note(f"{words}; give --at, the time of the answers")
         if self.twice:
             words = f"{self.twice} rows of one answer have the id of another and replace it"
-            self.rows.note(f"{words}: does id tell rows apart?")
+            self.rows.note(f"{words}: does id identify a row?")
 
 
 def _covers(spans: Sequence[tuple[int, int]], part: Window, *, whole: bool) -> bool:
-    """Say whether ``spans`` follow one another from begin to end of ``part``, or are none.
+    """Return whether ``spans`` follow one another from start to end of ``part``, or are empty.
 
-    They may end within a part that is not over, unless the ``whole`` of it must be covered.
+    They may end within a part that is not over, unless the ``whole`` part must be covered.
     """
     at_ms = part.start_ms
     for start_ms, end_ms in sorted(spans):
@@ -330,12 +330,12 @@ def items(program: RowProgram, context: RowContext) -> Sequence[Any]:
     if found.entries:
         listed = listed.items()
     if None in listed or (found.entries and any(value is None for _, value in listed)):
-        raise SchemaError(f"{found.name}: null in the list of it")
+        raise SchemaError(f"{found.name}: the list contains null")
     return list(listed)
 
 
 def record_id(read: ReadField, row: RowContext) -> str:
-    """Return what tells a record apart; raise ``SchemaError`` where it is missing."""
+    """Return a record's id as text; raise ``SchemaError`` if it is missing."""
     found = as_text(read(row))
     if not found:
         raise SchemaError("id: missing", "missing")
@@ -343,7 +343,7 @@ def record_id(read: ReadField, row: RowContext) -> str:
 
 
 def _numbers(feed: RowFeed, row: RowContext, lacking: Lacking) -> list[tuple[str, Any]] | None:
-    """Return the numbers that a row adds up, with their paths; None where a missing one keeps all."""
+    """Return the numbers that a row adds up, with their paths; None if a missing one is kept."""
     numbers = []
     for what, read in feed.values:
         found = read(row)
@@ -366,7 +366,7 @@ def _whole(feed: RowFeed, row: RowContext, lacking: Lacking) -> int | None:
     except SchemaError as error:
         if error.kind != "non_integer":
             raise
-        hint = "fractions need an own family with a resolution, such as 0.0001"
+        hint = "fractions need a family of your own, with a resolution such as 0.0001"
         raise SchemaError(f"{error}: {hint}", error.kind) from None
 
 
@@ -383,16 +383,16 @@ def _amount(feed: RowFeed, row: RowContext, lacking: Lacking) -> Decimal | None:
 
 
 def check_expected(rules: Sequence[RowFilter], context: RowContext) -> None:
-    """Raise ``SchemaError`` where a field has a value that is not expected."""
+    """Raise ``SchemaError`` if a field has an unexpected value."""
     for rule in rules:
         if not rule.admits(rule.read(context)):
-            raise SchemaError(f"{rule.field}: not a value that is expected", "unknown_enum")
+            raise SchemaError(f"{rule.field}: unexpected value", "unknown_enum")
 
 
 def by_presence(
     reading: Reading, present: set[int], fed: frozenset[str], step_ms: int
 ) -> list[Reading]:
-    """Return ``reading`` in parts, so that buckets of ``fed`` that are not ``present`` stay."""
+    """Return ``reading`` in parts, so that buckets of ``fed`` that are not ``present`` are kept."""
     starts = range(reading.window.start_ms, reading.window.end_ms, step_ms)
     parts = list[Reading]()
     for there, run in groupby(starts, lambda start_ms: start_ms in present):

@@ -1,4 +1,4 @@
-"""The shape of a manifest file; what its expressions mean is checked by the loader."""
+"""The shape of a manifest file; the loader checks what its expressions mean."""
 
 import re
 from decimal import Decimal
@@ -15,7 +15,7 @@ CURRENCIES = frozenset({"usd", "eur", "gbp", "chf", "jpy", "cad", "aud", "inr", 
 
 def _check_version(value: Any) -> int:
     if value != 1 or isinstance(value, bool):
-        raise invalid("version", "this program reads manifest: 1 only", "write manifest: 1")
+        raise invalid("version", "only manifest: 1 is supported", "write manifest: 1")
     return 1
 
 
@@ -42,14 +42,14 @@ Word: TypeAlias = Annotated[
     str, _named(r"[a-z][a-z0-9_]{0,40}", "word", f"expected {SIGNS}", "as in usage_by_hour")
 ]
 LabelName: TypeAlias = Annotated[
-    str, _named(r"(?!(le|quantile)$)[a-z][a-z0-9_]*", "label", "not the name of a label", SIGNS)
+    str, _named(r"(?!(le|quantile)$)[a-z][a-z0-9_]*", "label", "not a valid label name", SIGNS)
 ]
 OwnName: TypeAlias = Annotated[
     str,
     _named(
         r"chatbot_custom_[a-z][a-z0-9_]{0,184}",
         "family",
-        "an own family is named chatbot_custom_…",
+        "the name of an own family begins with chatbot_custom_",
         "use a-z, 0-9 and _",
     ),
 ]
@@ -62,18 +62,18 @@ Constant: TypeAlias = str | int | float | bool
 FieldValues: TypeAlias = dict[str, list[Constant | None]]
 Only: TypeAlias = Annotated[
     FieldValues,
-    Field(default_factory=dict, description="fields and the values at which a row counts"),
+    Field(default_factory=dict, description="fields, and the values with which a row counts"),
 ]
 Except: TypeAlias = Annotated[
     FieldValues,
-    Field(default_factory=dict, alias="except", description="the values at which it does not"),
+    Field(default_factory=dict, alias="except", description="the values with which it does not"),
 ]
 Missing: TypeAlias = Literal["zero", "keep", "error"]
 Text = Annotated[str, Field(min_length=1, max_length=500)]
 
 
 class ManifestAuth(BaseModel):
-    """How requests are signed. Values are ``secrets.NAME``, or a text that holds ``{secrets.NAME}``."""
+    """How requests are signed; a value is ``secrets.NAME``, or a text with ``{secrets.NAME}``."""
 
     model_config = Strict
 
@@ -86,11 +86,11 @@ class ManifestAuth(BaseModel):
     token_url: str | None = Field(default=None, description="oauth2: a path or an https address")
     client_id: str | None = Field(default=None, description="oauth2: the client")
     client_secret: str | None = Field(default=None, description="oauth2: `secrets.NAME`")
-    scope: str | None = Field(default=None, description="oauth2: scopes, between blanks")
+    scope: str | None = Field(default=None, description="oauth2: scopes, separated by spaces")
 
 
 class CallBudget(BaseModel):
-    """The most calls in a time, such as ``{calls: 100, per: 1d}``: one every ``per / calls``."""
+    """The maximum calls per time, such as ``{calls: 100, per: 1d}``: one every ``per / calls``."""
 
     model_config = Strict
 
@@ -99,7 +99,7 @@ class CallBudget(BaseModel):
 
 
 class ManifestRate(BaseModel):
-    """How fast an API may be asked; a target's own settings come first."""
+    """How fast an API may be called; a target's own settings take precedence."""
 
     model_config = Strict
 
@@ -108,7 +108,7 @@ class ManifestRate(BaseModel):
 
 
 class ManifestVariable(BaseModel):
-    """Something that each target gives; without a ``default`` it must."""
+    """A value that each target may set, and must set if there is no ``default``."""
 
     model_config = Strict
 
@@ -117,28 +117,28 @@ class ManifestVariable(BaseModel):
 
 
 class OwnFamily(BaseModel):
-    """A family of the manifest's own, beside those of the catalogue."""
+    """A family of the manifest's own, besides those of the catalogue."""
 
     model_config = Strict
 
     type: Literal["counter", "gauge"]
     help: Text
-    unit: str = Field(default="", description="such as `usd`, `seconds`; the name ends with it")
+    unit: str = Field(default="", description="such as `usd` or `seconds`; the name ends with it")
     labels: tuple[LabelName, ...] = Field(
-        default=(), strict=False, description="beside provider, target, project, bot_environment"
+        default=(), strict=False, description="besides provider, target, project, bot_environment"
     )
-    cap: int = Field(default=100, ge=1, le=5_000, description="most series of one target")
-    resolution: Resolution | None = Field(default=None, description="the smallest step, as 0.01")
+    cap: int = Field(default=100, ge=1, le=5_000, description="maximum series of a target")
+    resolution: Resolution | None = Field(default=None, description="smallest step, such as 0.01")
 
     @property
     def per_unit(self) -> int:
-        """Return into how many parts the ledger divides the unit."""
+        """Return the number of parts into which the ledger divides the unit."""
         default = "0.000001" if self.unit in CURRENCIES else "1"
         return int(1 / Decimal(self.resolution or default))
 
 
 class ManifestRequest(BaseModel):
-    """One request. Any text may be, or hold as ``{window.start|iso}``, a value of the window."""
+    """One request; any text may be a value such as ``window.start|iso``, or hold it in braces."""
 
     model_config = Strict
 
@@ -156,7 +156,7 @@ class ManifestRequest(BaseModel):
 
     @property
     def numbers(self) -> frozenset[int]:
-        """Return the whole numbers above 1 that are sent; one may be the most items of a page."""
+        """Return the whole numbers above 1 that are sent; one of them may be the page size."""
         texts = (str(value) for _, value in leaves([self.params, self.body]))
         return frozenset(int(text) for text in texts if text.isdecimal() and int(text) > 1)
 
@@ -167,39 +167,39 @@ class ManifestWindow(BaseModel):
     model_config = Strict
 
     bucket: Duration = Field(default=3_600_000, description="`1h` or `1d`")
-    timezone: Zone = Field(default="UTC", description="of instants without an offset")
+    timezone: Zone = Field(default="UTC", description="the zone of instants without an offset")
     end: Literal["exclusive", "inclusive", "unstated"] = "unstated"
     max_span: Duration | None = Field(default=None, description="the longest span of one request")
     lookback: Annotated[Duration, AfterValidator(check_lookback)] = Field(
-        default=172_800_000, description="how far back a poll reads: 2d"
+        default=172_800_000, description="how far back a poll reads (2d)"
     )
-    settle: Duration = Field(default=3_600_000, description="when a bucket is complete: 1h")
+    settle: Duration = Field(default=3_600_000, description="when a bucket is complete (1h)")
 
 
 class ManifestPages(BaseModel):
-    """How a list goes on in further answers."""
+    """How a list continues in further answers."""
 
     model_config = Strict
 
     kind: Literal["cursor", "page", "offset", "next_url", "link_header", "none"]
-    source: str | None = Field(default=None, alias="from", description="the path of the next one")
+    source: str | None = Field(default=None, alias="from", description="path of the next cursor")
     send: str | None = Field(default=None, description="its parameter, or member.of.the.body")
-    more: str | None = Field(default=None, description="the path of a field: true or false")
-    size: int | None = Field(default=None, ge=1, description="how many items a full page has")
+    more: str | None = Field(default=None, description="the path of a field that is true or false")
+    size: int | None = Field(default=None, ge=1, description="the number of items in a full page")
     first: int = Field(default=1, ge=0, le=1, description="page: the number of the first page")
-    max: int = Field(default=200, ge=1, le=10_000, description="most pages of one window")
+    max: int = Field(default=200, ge=1, le=10_000, description="maximum pages of one window")
     on_expired: Literal["restart", "error"] = Field(
         default="error", description="what a 410 means: begin the window again, or give up"
     )
 
 
 class CompleteRule(BaseModel):
-    """How an answer shows that nothing is missing; a window that is not complete is split."""
+    """How an answer shows that nothing is missing; an incomplete window is split."""
 
     model_config = Strict
 
-    rows_below: int | None = Field(default=None, ge=1, description="that many rows may be cut off")
-    total: str | None = Field(default=None, description="the path of the number of rows there are")
+    rows_below: int | None = Field(default=None, ge=1, description="this many rows may be cut off")
+    total: str | None = Field(default=None, description="the path of the total number of rows")
 
 
 class LabelMapping(BaseModel):
@@ -223,7 +223,7 @@ class CountRule(BaseModel):
     only: Only
     excluded: Except
     missing: Missing = Field(default="keep", description="what an absent value means")
-    of: str = Field(default="additive", alias="class", description="only `additive` is taken")
+    of: str = Field(default="additive", alias="class", description="only `additive` is allowed")
 
 
 class GaugeRule(BaseModel):
@@ -237,7 +237,7 @@ class GaugeRule(BaseModel):
     window: str = Field(
         default="",
         pattern=r"^(hour|day|trailing_[1-9]\d{0,2}[hd])?$",
-        description="the label `window`: the bucket's `hour` or `day`; level: such as `trailing_30d`",
+        description="the label `window`: the bucket's `hour` or `day`, or `trailing_30d` of a level",
     )
 
 
@@ -252,17 +252,17 @@ class ManifestQuery(BaseModel):
     for_each: dict[str, list[str] | dict[str, str]] = Field(
         default_factory=dict,
         max_length=1,
-        description="repeats the query for each value, which `each.NAME` holds; values with a "
-        "family each feed what `count` gives for `each`",
+        description="repeats the query for each value of `each.NAME`; if values have families, "
+        "each feeds its own by what `count` has for `each`",
     )
     window: ManifestWindow = ManifestWindow()
-    interval: Duration | None = Field(default=None, description="how often, by default")
+    interval: Duration | None = Field(default=None, description="how often to poll, by default")
     pages: ManifestPages = ManifestPages(kind="none")
     rows: list[str] = Field(default_factory=list, max_length=6)
     at: str | None = Field(default=None, description="the instant of a row")
-    until: str | None = Field(default=None, description="range: a row's end; there is no gap")
-    id: str | None = Field(default=None, description="records: what tells two of them apart")
-    mutable: bool = Field(default=False, description="records change: their hour is counted again")
+    until: str | None = Field(default=None, description="range: the end of a row; there is no gap")
+    id: str | None = Field(default=None, description="records: the field that identifies one")
+    mutable: bool = Field(default=False, description="records change, so hours are counted again")
     missing: Missing = Field(default="zero", description="what an absent bucket means")
     complete: CompleteRule | None = None
     only: Only
@@ -271,21 +271,21 @@ class ManifestQuery(BaseModel):
         default_factory=dict, description="the values that fields must have, such as a currency"
     )
     optional: list[str] = Field(
-        default_factory=list, description="fields of only and except that may be in no row"
+        default_factory=list, description="fields of only and except that no row need have"
     )
-    labels: dict[str, Constant] = Field(default_factory=dict, description="of every family")
+    labels: dict[str, Constant] = Field(default_factory=dict, description="labels of every family")
     null_labels: dict[str, str] = Field(default_factory=dict, description="what null means")
     label_rules: dict[str, LabelMapping] = Field(default_factory=dict)
     parts: dict[str, list[str]] = Field(
-        default_factory=dict, description="fields that others contain, so that both are not added"
+        default_factory=dict, description="totals and the fields they contain; never add them up"
     )
-    distinct: list[str] = Field(default_factory=list, description="they count distinct things")
+    distinct: list[str] = Field(default_factory=list, description="fields of distinct counts")
     count: dict[str, CountRule | list[CountRule]] = Field(default_factory=dict)
     gauge: dict[str, GaugeRule | list[GaugeRule]] = Field(default_factory=dict)
 
 
 class Manifest(BaseModel):
-    """One API, and the queries that can be read of it."""
+    """One API, and the queries that can be read from it."""
 
     model_config = Strict
 
@@ -295,7 +295,7 @@ class Manifest(BaseModel):
     base_url: Url
     documentation: str = ""
     facts: Literal["verified", "documented", "inferred"] | None = Field(
-        default=None, description="how sure they are: tried, read, or guessed"
+        default=None, description="how certain it is: tried, read in the docs, or guessed"
     )
     auth: ManifestAuth
     headers: dict[str, Constant] = Field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""A target that a manifest describes: its settings, and what its requests carry of them."""
+"""A target that a manifest describes: its settings, and what its requests take from them."""
 
 import base64
 from collections.abc import Collection, Mapping
@@ -45,7 +45,7 @@ LONGEST_S = 86_400
 
 
 def _load(value: Any, info: ValidationInfo) -> LoadedManifest:
-    """Return the manifest that ``value`` names; what is wrong in its file is noted with its places."""
+    """Return the manifest that ``value`` names; note the problems of its file in the context."""
     if isinstance(value, LoadedManifest):
         return value
     if not isinstance(value, str) or not value:
@@ -67,11 +67,11 @@ ManifestReference = Annotated[
 
 
 class ManifestOptions(TargetOptions):
-    """An account at an API that a manifest describes; what is not given comes from the manifest."""
+    """An account at an API that a manifest describes; the manifest has the defaults."""
 
-    base_url: str = Field(default="", title="address", description="the manifest's unless given")
+    base_url: str = Field(default="", title="address", description="the manifest's by default")
     manifest: ManifestReference = Field(
-        description="the name of a shipped manifest, or the path of a file, from the folder of this one"
+        description="the name of a shipped manifest, or the path of a file, relative to this file"
     )
     secrets: dict[str, Secret] = Field(
         default_factory=dict,
@@ -84,7 +84,7 @@ class ManifestOptions(TargetOptions):
         description="values for the manifest's variables",
     )
     queries: tuple[str, ...] = Field(
-        default=(), strict=False, description="what to ask; all of the manifest's unless given"
+        default=(), strict=False, description="what to read; all of the manifest's by default"
     )
 
     @field_validator("secrets")
@@ -103,7 +103,7 @@ class ManifestOptions(TargetOptions):
             _check_names("variable", value.keys(), declared.keys(), needed)
             for each in value.values():
                 if not (as_text(each) or "x").isprintable():
-                    raise invalid("variable", "a variable holds a control character")
+                    raise invalid("variable", "a variable contains a control character")
         return value
 
     @field_validator("queries")
@@ -115,7 +115,7 @@ class ManifestOptions(TargetOptions):
 
     @model_validator(mode="after")
     def _completed(self) -> Self:
-        """Take from the manifest what the target does not give."""
+        """Take from the manifest what the target does not set."""
         manifest = self.manifest.settings
         for name in self.queries or self.manifest.queries:
             query = self.manifest.queries[name].settings
@@ -127,7 +127,7 @@ class ManifestOptions(TargetOptions):
                 raise invalid("path", f"variables: {error}", f"see the path of {name}") from None
             headers = fill({**manifest.headers, **query.request.headers}, values)
             if not can_be_sent("".join(map(str, headers.values()))):
-                raise invalid("header", "variables: a header cannot carry such a value")
+                raise invalid("header", "variables: no header can carry such a value")
         taken: dict[str, Any] = {} if self.base_url else {"base_url": manifest.base_url}
         rate = manifest.rate.requests_per_second
         if rate is not None and "requests_per_second" not in self.model_fields_set:
@@ -149,7 +149,7 @@ class ManifestOptions(TargetOptions):
         return self.manifest.families
 
     def own_warnings(self) -> tuple[SettingsProblem, ...]:
-        """Return the valid but risky places of the manifest; those of a shipped one are meant."""
+        """Return the manifest's warnings; those of a shipped one are intended and left out."""
         shipped = Path(self.manifest.file).parent == loader.SHIPPED
         return () if shipped else self.manifest.warnings
 
@@ -179,7 +179,7 @@ class AccessToken(msgspec.Struct):
 
 @dataclass(slots=True)
 class ManifestAccount:
-    """The secrets of a target and what requests carry of them; shared by its queries."""
+    """The secrets of a target, and what requests take from them; shared by its queries."""
 
     options: ManifestOptions
     _token: str = ""
@@ -187,7 +187,7 @@ class ManifestAccount:
     _renew_ms: float = 0.0
 
     def read(self) -> dict[str, str]:
-        """Return the secrets as they are now."""
+        """Return the current secrets."""
         return {name: key_of(secret) for name, secret in self.options.secrets.items()}
 
     def given(self, secrets: Mapping[str, str]) -> Substitutes:
@@ -195,7 +195,7 @@ class ManifestAccount:
         return Substitutes(self.options.texts(), secrets=secrets)
 
     def sign(self) -> dict[str, str]:
-        """Return the headers that sign a request; a token that is fetched comes on its own."""
+        """Return the headers that sign a request, without a token that must be fetched."""
         auth, given = self.options.manifest.settings.auth, self.given(self.read())
         headers = fill_headers(self.options.manifest.settings.headers, given)
         if auth.kind == "bearer":
@@ -210,7 +210,7 @@ class ManifestAccount:
     async def signed(
         self, client: ApiClient, call: ApiCall, secrets: Mapping[str, str], now_ms: int
     ) -> ApiCall:
-        """Return ``call`` with what ``sign`` cannot give: a key in the query, a fetched token."""
+        """Return ``call`` with what ``sign`` cannot add: a key in the query, a fetched token."""
         auth, given = self.options.manifest.settings.auth, self.given(secrets)
         if auth.kind == "query" and auth.param is not None:
             key = (auth.param, str(fill(auth.token, given)))
@@ -221,7 +221,7 @@ class ManifestAccount:
         return call
 
     def renews(self, error: Unauthorized) -> bool:
-        """Say whether the next request gets a new token, since the one it had may have expired."""
+        """Drop the token, which may have expired; return whether a new one may help."""
         self._renew_ms = 0.0
         refused = error.status == HTTPStatus.UNAUTHORIZED
         return refused and self.options.manifest.settings.auth.kind == "oauth2_client_credentials"
@@ -243,7 +243,7 @@ class ManifestAccount:
         )
         found = await client.fetch(call, AccessToken)
         if not can_be_sent(found.access_token):
-            raise SchemaError(f"{call.endpoint}: access_token: no request can carry it")
+            raise SchemaError(f"{call.endpoint}: access_token: no header can carry it")
         lives_s = parse_number(found.expires_in) or TOKEN_LIVES_S
         self._token, self._key = hide(found.access_token), form["client_secret"]
         self._renew_ms = now_ms + RENEW_AT * min(lives_s, LONGEST_S) * SECOND_MS

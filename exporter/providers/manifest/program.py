@@ -1,4 +1,4 @@
-"""What a query reads of an answer: a type that decodes its fields and no others, and functions."""
+"""What a query reads from an answer: a type that decodes only its fields, and functions."""
 
 import re
 import sys
@@ -43,19 +43,19 @@ class FieldTree:
     leaf: Any = None
 
     def at(self, steps: Sequence[Step]) -> "FieldTree":
-        """Return the tree at the end of ``steps``, made where it is missing."""
+        """Return the tree at the end of ``steps``, creating what is missing."""
         tree = self
         for step in steps:
             tree = tree._child(step)
         return tree
 
     def declare(self, steps: Sequence[Step], leaf: Any = Scalar) -> None:
-        """Read the value at the end of ``steps``; a decimal is a number only."""
+        """Declare the value at the end of ``steps``; a decimal is read as nothing else."""
         if steps and steps[-1].kind == "key":
             return
         tree = self.at(steps)
         if tree.leaf not in (None, leaf):
-            words = "this field is read as a decimal, and as a whole number or a text elsewhere"
+            words = "this field is read both as a decimal and as a whole number or text"
             hint = "all elements of a list share their fields; read one in a query of its own"
             raise ExpressionError(words, hint=hint)
         tree.leaf = leaf
@@ -71,7 +71,7 @@ class FieldTree:
         return found
 
     def type(self) -> Any:
-        """Return the type that decodes this value; below it, absent fields are ``UNSET``."""
+        """Return the type that decodes this value; absent fields below it are ``UNSET``."""
         if self.leaf is not None:
             return self.leaf
         members = [(step, tree.type() | None) for step, tree in self.children.items()]
@@ -88,9 +88,9 @@ class FieldTree:
         return msgspec.defstruct("Fields", optional, rename=names, gc=False)
 
     def check(self) -> None:
-        """Raise ``ExpressionError`` where the value is read in two ways."""
+        """Raise ``ExpressionError`` if the value is read in two ways."""
         if len({step.kind for step in self.children}) + (self.leaf is not None) > 1:
-            raise ExpressionError("this field is read as two of a value, a list, a map, an object")
+            raise ExpressionError("this field is read in two ways: value, list, map or object")
 
     def _child(self, step: Step) -> "FieldTree":
         if step.kind == "key":
@@ -109,9 +109,9 @@ def attribute(name: str) -> str:
 
 
 def reader(steps: Sequence[Step], number: int = 0, *, entries: bool = False) -> ReadField:
-    """Return a function that reads what ``steps`` lead to from the item of level ``number`` of a row.
+    """Return a function that follows ``steps`` from a row's item of level ``number``.
 
-    It returns ``UNSET`` where that is absent, and the list of many values. Items that are
+    It returns ``UNSET`` if the value is absent, and a list of several values. Items that are
     ``entries`` of a map are pairs of key and value.
     """
     if entries:
@@ -125,7 +125,7 @@ def reader(steps: Sequence[Step], number: int = 0, *, entries: bool = False) -> 
 
 
 def follow(value: Any, steps: Sequence[Step]) -> Any:
-    """Return what ``steps`` lead to from a decoded ``value``."""
+    """Return the value or values at the end of ``steps`` from a decoded ``value``."""
     for index, step in enumerate(steps):
         if value is None or value is msgspec.UNSET:
             return value
@@ -153,17 +153,17 @@ def _matching(items: Sequence[Any], step: Step) -> Any:
         each for each in items if each is not None and as_text(getattr(each, name)) == step.value
     ]
     if len(found) > 1:
-        raise SchemaError(f"[{step.name}={step.value}]: came twice")
+        raise SchemaError(f"[{step.name}={step.value}]: more than one item")
     return found[0] if found else msgspec.UNSET
 
 
 def or_none(value: Any) -> Any:
-    """Return ``value``, None where it is absent."""
+    """Return ``value``, or None if it is absent."""
     return None if value is msgspec.UNSET else value
 
 
 def as_text(value: Scalar | msgspec.UnsetType | None) -> str | None:
-    """Return ``value`` as a label shows it: 4.0 as ``4``, true as ``true``; None where it is absent."""
+    """Return ``value`` as a label shows it: 4.0 as ``4``, True as ``true``; None if absent."""
     if isinstance(value, str):
         return value
     if value is None or value is msgspec.UNSET:
@@ -172,14 +172,14 @@ def as_text(value: Scalar | msgspec.UnsetType | None) -> str | None:
 
 
 class Exact(Decimal):
-    """A number with every digit that an answer gives it: a type that ``decode_exact`` decodes."""
+    """A number with all the digits that it has in the answer, decoded by ``decode_exact``."""
 
 
 def decode_exact(_kind: type, value: Any) -> Exact:
-    """Return ``value``, which is a number or spells one as JSON does, with every digit.
+    """Return ``value``, which is a number or spells one as JSON does, with all its digits.
 
-    Raises ``ValueError`` for anything else, to which msgspec adds the place: as text, Python alone
-    would take ``1_0`` and digits of other scripts.
+    Raises ``ValueError`` for anything else, and msgspec adds the path. The spelling is checked
+    because Python would accept ``1_0`` and digits of other scripts.
     """
     spelled_right = isinstance(value, str) and _SPELLED.fullmatch(value)
     number = None
@@ -195,9 +195,9 @@ def decode_exact(_kind: type, value: Any) -> Exact:
 
 @dataclass(frozen=True, slots=True)
 class RowFilter:
-    """Admits rows whose ``field`` has one of the ``values`` (None: null), or none of them.
+    """Admits rows whose ``field`` has one of ``values`` (None: null), or none if it ``excludes``.
 
-    The field may be in no row where it is ``optional``.
+    If the field is ``optional``, it may be absent from all rows.
     """
 
     field: str
@@ -207,7 +207,7 @@ class RowFilter:
     optional: bool = False
 
     def admits(self, value: Any) -> bool:
-        """Say whether a row passes whose field has ``value``."""
+        """Return whether a row passes if its field has ``value``."""
         return (as_text(value) in self.values) != self.excludes
 
 
@@ -231,8 +231,8 @@ class RowFeed:
 
     ``values``, with their paths, are added up; without any, the row counts ``constant``. ``exact``:
     they are decimals, and their sum times ``scale`` is rounded to the family's resolution. ``only``
-    says which rows count. ``of`` is ``additive`` or the class of a gauge. ``looped`` is the value of
-    the loop to which it belongs, if there is one. ``bind`` completes ``labels``.
+    selects the rows that count. ``of`` is ``additive`` or the class of a gauge. ``looped`` is the
+    loop's value that the feed belongs to, if there is one. ``bind`` completes ``labels``.
     """
 
     family: Family
@@ -250,17 +250,17 @@ class RowFeed:
 
     @property
     def least(self) -> int:
-        """Return what a value may not be below: an average or a ratio may be negative."""
+        """Return the smallest valid value: an average or a ratio may be negative."""
         return -LARGEST_EXACT if self.of in ("average", "ratio") else 0
 
     @property
     def constants(self) -> tuple[str, ...] | None:
-        """Return the label values, or None where some are read."""
+        """Return the label values, or None if some are read from rows."""
         fixed = all(label.read is None for label in self.labels.values())
         return tuple(label.constant for label in self.labels.values()) if fixed else None
 
     def bind(self, given: Mapping[str, str]) -> "RowFeed":
-        """Return the feed with every label of its family, none of which is a variable any more."""
+        """Return the feed with every label of its family, and with all variables replaced."""
         labels = {}
         for name in self.family.labels[2:]:
             none = ReadLabel(self.window if name == "window" else "")
@@ -271,7 +271,7 @@ class RowFeed:
 
 @dataclass(frozen=True, slots=True)
 class RowLevel:
-    """A list, or with ``entries`` a map, within the level before; its items are the next level."""
+    """A list or, with ``entries``, a map in the level before; its items are the next level."""
 
     name: str
     path: str
@@ -281,11 +281,11 @@ class RowLevel:
 
 @dataclass(frozen=True, slots=True)
 class RowProgram:
-    """How an answer is read, which ``answer`` decodes; functions take the context of a row.
+    """How an answer, which ``answer`` decodes, is read; functions take the context of a row.
 
     ``at`` returns the instant of the item at level ``at_level`` in UTC milliseconds. ``next`` reads
     the cursor, ``next_top`` and ``next_holder`` the first and the last object on the way to it.
-    ``expect`` is what rows must have, ``expect_answer`` what an answer must, with rows or without.
+    ``expect`` applies to every row, ``expect_answer`` to the answer, even if it has no rows.
     """
 
     answer: Any
@@ -308,7 +308,7 @@ class RowProgram:
 
 @dataclass(frozen=True, slots=True)
 class CompiledQuery:
-    """A query of a manifest that has no error; ``bind`` makes it one of a target."""
+    """A query of a manifest without errors; ``bind`` makes it a query of a target."""
 
     name: str
     settings: ManifestQuery
@@ -318,7 +318,7 @@ class CompiledQuery:
     def bind(
         self, variables: Mapping[str, str]
     ) -> Iterator[tuple[Mapping[str, str], "CompiledQuery"]]:
-        """Yield the query for a target, for each value of its loop, with this value by its name."""
+        """Yield the query for a target, once for each value of its loop, with the value by name."""
         loop = self.settings.for_each
         looped = [{name: value} for name, values in loop.items() for value in values]
         for each in looped or [dict[str, str]()]:
@@ -334,7 +334,7 @@ class CompiledQuery:
 
     @property
     def label_rules(self) -> Mapping[str, LabelRule]:
-        """Return how label values become those that are shown."""
+        """Return how raw label values become those that are shown, by label."""
         return {
             label: LabelRule(rule.map, None if rule.allow is None else frozenset(rule.allow))
             for label, rule in self.settings.label_rules.items()
@@ -342,13 +342,13 @@ class CompiledQuery:
 
     @property
     def fixed(self) -> Mapping[Series, RowFeed]:
-        """Return the series whose labels no row tells, and what feeds each."""
+        """Return the series whose labels do not depend on rows, and what feeds each."""
         labels, feeds = Labels(self.label_rules, sys.maxsize), self.program.feeds
         known = [(feed, feed.constants) for feed in feeds]
         return {labels.series(f.family, *c): f for f, c in known if c is not None}
 
     @property
     def one_a_bucket(self) -> bool:
-        """Return whether two rows of one instant can only be one row given twice."""
+        """Return whether two rows of one instant can only be duplicates."""
         of_rows = self.program.at_level == len(self.program.levels)
         return of_rows and all(feed.constants is not None for feed in self.program.feeds)

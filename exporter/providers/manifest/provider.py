@@ -1,4 +1,4 @@
-"""What a target of a manifest asks, and how it is read: windows, pages, proof of the whole."""
+"""The queries of a manifest's target, and how they are read: windows, pages, completeness."""
 
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -40,17 +40,17 @@ _REL = re.compile(r""";\s*rel\s*=\s*(["']?)([^"';,]*)\1""", re.IGNORECASE)
 
 RESTARTS = 2
 PROBE_MS = 60 * SECOND_MS
-MORE = "more calls where an answer has several pages"
+MORE = "more calls if an answer has several pages"
 
 
 def next_query(link: str, base_url: str, path: str) -> str:
-    """Return the query string of the next page; raise ``SchemaError`` where it leads elsewhere."""
+    """Return the query string of the next page; raise ``SchemaError`` if it leads elsewhere."""
     here = urlsplit(base_url + path)
     with suppress(ValueError):
         there = urlsplit(urljoin(base_url + path, link))
         if there[:3] == here[:3]:
             return there.query
-    raise SchemaError(f"{path}: the next page is at another address, which is not asked")
+    raise SchemaError(f"{path}: the next page is at another address, which is not followed")
 
 
 def next_link(header: str | None) -> str | None:
@@ -72,7 +72,7 @@ class ManifestReader:
     account: ManifestAccount
 
     async def read(self, client: ApiClient, request: PollRequest, /) -> Readings:
-        """Yield one reading per span of the window, oldest first; of a stream one in all."""
+        """Yield one reading per span of the window, oldest first; for a stream, just one."""
         if self.spec.stream:
             yield await self._stream(client, request)
             return
@@ -91,7 +91,7 @@ class ManifestReader:
                 yield each
 
     def _missing(self, reading: Reading, present: set[int], request: PollRequest) -> list[Reading]:
-        """Return ``reading`` as the manifest takes buckets that are missing from it."""
+        """Return ``reading``, with missing buckets treated as the manifest demands."""
         step_ms, rule = self.spec.granularity_ms, self.query.settings.missing
         starts = range(reading.window.start_ms, reading.window.end_ms, step_ms)
         over = {start_ms for start_ms in starts if start_ms + step_ms <= request.now_ms}
@@ -104,7 +104,7 @@ class ManifestReader:
         return [reading]
 
     async def _stream(self, client: ApiClient, request: PollRequest) -> Reading:
-        """Return the records since the watermark and the overlap before it; at first, none."""
+        """Return the records since the watermark, with the overlap before it; at first, none."""
         if request.watermark_ms is None:
             probe = Window(request.now_ms - PROBE_MS, request.now_ms)
             await self._drain(client, request, Rows(probe, self.spec, request.memo), probe)
@@ -120,7 +120,7 @@ class ManifestReader:
     def _complete(
         self, client: ApiClient, request: PollRequest, window: Window, rows: Rows
     ) -> AsyncIterator[tuple[Window, Sequence[Any]]]:
-        """Yield the answers for ``window``, in parts where the whole is cut off."""
+        """Yield the answers for ``window``, in parts if the whole is cut off."""
         drain = partial(self._drain, client, request, rows)
         one = f"{self.spec.request}: one bucket"
         return halved(window, self.spec.granularity_ms, drain, self._is_complete, one)
@@ -130,7 +130,7 @@ class ManifestReader:
         if rule is None:
             return True
         rows = list(mapping.contexts(program, answers, len(program.levels)))
-        outer = range(1, len(program.levels))  # the limit may count them, of which some are empty
+        outer = range(1, len(program.levels))  # the limit may count these, even empty ones
         most = max([len(rows), *(len([*mapping.contexts(program, answers, n)]) for n in outer)])
         below = rule.rows_below is None or most < rule.rows_below
         if program.total is None:
@@ -143,7 +143,7 @@ class ManifestReader:
     async def _drain(
         self, client: ApiClient, request: PollRequest, rows: Rows, window: Window
     ) -> list[Any]:
-        """Return every page of ``window``; begin again where a cursor has expired."""
+        """Return every page of ``window``; begin again if a cursor has expired."""
         pages = self.query.settings.pages
         for _ in range(RESTARTS):
             try:
@@ -170,7 +170,7 @@ class ManifestReader:
             inner = mapping.contexts(self.query.program, (answer,), len(self.query.program.levels))
             rows.volume.add(sum(1 for _ in inner), body)
             if first is not None and found and body == previous:
-                raise Truncated(f"{endpoint}: a page came again: is {pages.send} its parameter?")
+                raise Truncated(f"{endpoint}: a page was repeated: is {pages.send} its parameter?")
             next_ = self._next(page, found, answer, response, rows)
             return ListPage(found, next_, response.body)
 
@@ -186,8 +186,8 @@ class ManifestReader:
     ) -> Any:
         """Return what the request after that of ``page`` sends, or None at the end of the list.
 
-        An empty page ends a list whose pages are numbered. The cursor of one is followed, unless
-        it is the one that led there.
+        An empty page ends a list of numbered pages. Elsewhere its cursor is followed, unless it is
+        the one that led there.
         """
         kind, more = self.query.settings.pages.kind, self._more(answer)
         if kind == "none" or more is False:
@@ -204,26 +204,26 @@ class ManifestReader:
         elif more is UNSET and cursor not in NO_CURSOR:
             _note_wrong(rows, f"pages.more ({self.query.settings.pages.more})")
         if cursor in NO_CURSOR and more is True:
-            words = f"there is more, but {self._from} leads nowhere: is its path right?"
+            words = f"there are more rows, but {self._from} leads nowhere: is its path right?"
             raise Truncated(f"{self.spec.request}: {words}")
         if cursor not in NO_CURSOR and kind not in ("cursor", "offset"):
             cursor = next_query(str(cursor), self.account.options.base_url, self._path)
         return None if cursor == page and not (found or more is True) else cursor
 
     def _more(self, answer: Any) -> Any:
-        """Return True, False, or what takes the place of the field that would say it."""
+        """Return True or False, None if no field is configured, or ``UNSET`` if it is missing."""
         read = self.query.program.more
         if read is None:
             return None
         more = read((answer,))
-        if not isinstance(more, bool | None | UnsetType):  # nor 1, which would be neither
+        if not isinstance(more, bool | None | UnsetType):  # 1 is neither
             raise SchemaError(f"{self.spec.request}: pages.more: expected true or false")
         return UNSET if more is None else more
 
     def _cursor(self, answer: Any, response: Response) -> Any:
-        """Return the cursor in an answer, ``UNSET`` where there is none.
+        """Return the cursor in an answer, ``UNSET`` if there is none.
 
-        One in an object that is null is none, unless a total proves that the list is complete.
+        If its object is null there is none, unless a total proves that the list is complete.
         """
         program = self.query.program
         if program.next is None:
@@ -239,11 +239,11 @@ class ManifestReader:
     def _note_no_cursor(
         self, answer: Any, rows: Rows, *, first: bool, found: int, more: Any
     ) -> None:
-        """Note that an answer has no cursor, and as drift where it looks as if it should have one.
+        """Note that an answer has no cursor; it is drift if the answer seems to lack one.
 
-        It does where ``pages.more`` is missing too, where nothing could hold a cursor, and where
-        the page is full: it has as many items as ``pages.size`` says, or else as any number that
-        the request sends, since one of them may be the limit.
+        It does if ``pages.more`` is missing, too, if nothing could hold a cursor, or if the page is
+        full: it has as many items as ``pages.size`` or, without that, as any number that the
+        request sends, since one of them may be the limit.
         """
         settings, top = self.query.settings, self.query.program.next_top
         pages = settings.pages
@@ -262,9 +262,9 @@ class ManifestReader:
         return self.spec.request.partition(" ")[2]
 
     def _call(self, window: Window, page: Any, secrets: Mapping[str, str]) -> ApiCall:
-        """Return the request for a window and ``page``, what the pages' rule sends; None: the first.
+        """Return the request for ``page`` of a window, as ``_next`` returned it (None: the first).
 
-        The page of ``next_url`` and ``link_header`` is the query string of the next request.
+        For ``next_url`` and ``link_header`` it is the query string of the next request.
         """
         given, request = self._given(window, secrets), self.query.settings.request
         params = self._params(given)
@@ -335,8 +335,8 @@ class ManifestReader:
 
 
 def _note_wrong(rows: Rows, what: str) -> None:
-    """Note as drift that an answer lacks ``what``, by which its list would go on."""
-    note = f"{what} is not in an answer that it should be in"
+    """Note as drift that an answer lacks ``what``, by which its list would continue."""
+    note = f"{what} is missing from an answer that should have it"
     rows.drift["missing"] += 1
     rows.note(note)
     rows.unfit = rows.unfit or f"{note}; check the path, or give pages.more or pages.size"
@@ -348,7 +348,7 @@ MEANING: Any = {
     **dict.fromkeys(("shape", "rows", "at", "until", "id", "mutable", "only", "excluded"), True),
     **dict.fromkeys(("labels", "null_labels", "count"), True),
 }
-"""What of a query changes what its numbers mean; the rest may change without a new baseline."""
+"""The settings that change what a query's numbers mean; others change without a new baseline."""
 
 
 def queries(options: ManifestOptions, settings: LabelSettings) -> Iterator[Query]:
@@ -383,11 +383,11 @@ def _query(
 
 
 def _with_window(spec: QuerySpec, options: ManifestOptions, query: CompiledQuery) -> QuerySpec:
-    """Add what the manifest says of windows and costs; the target's own settings come first."""
+    """Add the manifest's windows and costs; the target's own settings take precedence."""
     asked, given = query.settings, options.model_fields_set
     window, rate = asked.window, options.manifest.settings.rate
     lookback_ms = spec.lookback_ms if "lookback" in given else window.lookback
-    if query.stream:  # a bound as coarse as a bucket leaves out the open one until it is over
+    if query.stream:  # a bound as coarse as a bucket excludes the open one until it is over
         lookback_ms = max(lookback_ms, window.bucket)
     name = f"manifest/{options.manifest.settings.name}/{options.name}"
     return replace(
@@ -397,7 +397,7 @@ def _with_window(spec: QuerySpec, options: ManifestOptions, query: CompiledQuery
         settle_ms=spec.settle_ms if "settle" in given else window.settle,
         lookback_ms=lookback_ms,
         interval_ms=spec.interval_ms if "interval" in given else asked.interval or spec.interval_ms,
-        timezone="UTC" if window.bucket > HOUR_MS else spec.timezone,  # days are those of UTC
+        timezone="UTC" if window.bucket > HOUR_MS else spec.timezone,  # days are UTC days
         stream=query.stream,
         ids_kept_ms=lookback_ms + HOUR_MS if query.stream else spec.ids_kept_ms,
         cost=Cost(page_rows=asked.pages.size, note="" if asked.pages.kind == "none" else MORE),
@@ -417,7 +417,7 @@ def _keys(options: ManifestOptions) -> Mapping[str, str]:
 def _sign(options: ManifestOptions) -> Mapping[str, str]:
     headers = ManifestAccount(options).sign()
     if not all(map(can_be_sent, headers.values())):
-        raise Unauthorized("a header holds a character that no request can carry")
+        raise Unauthorized("a header contains a character that cannot be sent")
     return headers
 
 

@@ -1,4 +1,4 @@
-"""Texts of a request, and the values that are put into them: never a scheme, a host or a segment."""
+"""Texts of a request, and the values put into them: never a scheme, a host or more segments."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -35,16 +35,16 @@ Part: TypeAlias = str | Expression
 
 
 class Omitted:
-    """What takes the place of a value that is one empty variable: it is not sent."""
+    """Stands for a value that is one empty variable, which is not sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Substitutes:
     """What texts may name: the window with its time zone, variables, secrets, the value of a loop.
 
-    ``inclusive`` and ``margin_ms`` say how the window's bounds are written: the last instant in it,
-    or that much more on both sides where it is not known whether a bound is included. With
-    ``past_repeated``, an end in the hour that a clock change repeats is written past it.
+    With ``inclusive``, the end is written as the last instant in the window; ``margin_ms`` widens
+    both sides if it is not known whether a bound is included. With ``past_repeated``, an end in the
+    hour that a clock change repeats is written past it.
     """
 
     variables: Mapping[str, str]
@@ -59,14 +59,14 @@ class Substitutes:
 
 @cache
 def parts(text: str) -> tuple[Part, ...]:
-    """Return ``text`` as literal texts and expressions; raise ``ExpressionError``."""
+    """Return ``text`` as literals and expressions; raise ``ExpressionError`` if one is wrong."""
     if _WHOLE.fullmatch(text):
         return (_expression(text),)
     for like in (_LIKE.fullmatch(text), *_BRACED.finditer(text)):
         if like and like[1] not in ROOTS and (hint := suggestion(like[1], ROOTS)):
-            raise ExpressionError("no value of this name", hint=hint)
+            raise ExpressionError("no value has this name", hint=hint)
         if like and like[1] in ROOTS and text[: like.start()].endswith("{"):
-            raise ExpressionError("a value has one pair of braces", like.start() + 1)
+            raise ExpressionError("a value takes one pair of braces", like.start() + 1)
     found: list[Part] = []
     end = 0
     for each in _EMBEDDED.finditer(text):
@@ -83,7 +83,7 @@ def _expression(text: str) -> Expression:
         raise ExpressionError("expected one value, such as window.start or variables.name")
     if path.root != "window":
         if expression.conversions:
-            raise ExpressionError("only the bounds of the window are converted")
+            raise ExpressionError("only the window's bounds take a conversion")
     elif name not in ("start", "end"):
         raise ExpressionError(
             "the window has start and end", hint=suggestion(name, ("start", "end"))
@@ -108,7 +108,7 @@ def names(text: str) -> list[tuple[str, str]]:
 
 
 def bounds(text: str) -> list[Conversion]:
-    """Return how ``text`` writes each bound of the window that it holds."""
+    """Return the conversions of the window's bounds in ``text``."""
     found = [part for part in parts(text) if isinstance(part, Expression)]
     return [each.instant for each in found if each.instant is not None]
 
@@ -138,7 +138,7 @@ def fill_headers(headers: Mapping[str, Any], given: Substitutes) -> dict[str, st
 
 
 def fill_path(path: str, given: Substitutes) -> str:
-    """Return ``path``, each value as one segment; raise ``ExpressionError`` where it cannot be."""
+    """Return ``path`` with each value as one segment; raise ``ExpressionError`` if it cannot be."""
     made = "".join(
         part if isinstance(part, str) else quote(str(_value(part, given)), safe="")
         for part in parts(path)
@@ -149,7 +149,7 @@ def fill_path(path: str, given: Substitutes) -> str:
 
 
 def check_path(path: str) -> None:
-    """Raise ``ExpressionError`` where ``path`` could lead elsewhere than it says."""
+    """Raise ``ExpressionError`` if ``path`` could lead elsewhere than it appears to."""
     literal = "".join(part if isinstance(part, str) else "x" for part in parts(path))
     if not _PATH.fullmatch(literal) or "//" in literal or "%2f" in literal.lower():
         raise ExpressionError("expected a path such as /v1/usage", hint="put parameters in params")
@@ -157,13 +157,13 @@ def check_path(path: str) -> None:
 
 
 def check_header(name: str, value: Any = "") -> None:
-    """Raise ``ExpressionError`` where a header cannot be set: the connection's own, the host."""
+    """Raise ``ExpressionError`` if a header cannot be set, such as the connection's or the host."""
     if not _HEADER.fullmatch(name):
         raise ExpressionError("not the name of a header")
     if name.lower() in _CONNECTION:
-        raise ExpressionError("this header is the exporter's own")
+        raise ExpressionError("the exporter sets this header itself")
     if not can_be_sent(str(value)):
-        raise ExpressionError("holds a character that no header can carry")
+        raise ExpressionError("contains a character that no header can carry")
 
 
 def _fill_text(text: str, given: Substitutes) -> Any:

@@ -179,7 +179,7 @@ def collect_intents(
 
 def _check_project(row: UsageRow, scope: ProjectScope, path: str, rows: Rows) -> None:
     if row.project is None:
-        # Only one project was asked for, so the row belongs to it.
+        # Only one project was requested, so the row belongs to it.
         rows.drift["missing"] += 1
     elif row.project != scope.project:
         raise SchemaError(f"{path}.projectID: not the requested project", "unknown_enum")

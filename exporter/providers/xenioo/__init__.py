@@ -1,1 +1,1 @@
-"""Xenioo: statistics of an account's bots by hour and channel, in one call an hour."""
+"""Xenioo: statistics of an account's bots by hour and channel, in one call per hour."""

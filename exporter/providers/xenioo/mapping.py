@@ -45,7 +45,7 @@ def day_window(day: date, zone: str) -> Window:
 
 
 def closed_day(until_ms: int, zone: str) -> date:
-    """Return the newest local day of ``zone`` that had ended by ``until_ms``, a whole hour."""
+    """Return the newest local day of ``zone`` that ended by the last whole hour of ``until_ms``."""
     until = datetime.fromtimestamp(floor_to(until_ms, HOUR_MS) / 1000, ZoneInfo(zone))
     return until.date() - timedelta(days=1)
 

@@ -179,7 +179,7 @@ def test_12_people_are_shown_by_day_and_never_added() -> None:
 
     assert shown == [row["returningUsers"] for seen in made.service.requests for row in seen.rows]
     made.service.faults.on("split_records")
-    with pytest.raises(SchemaError, match="came twice"):
+    with pytest.raises(SchemaError, match="duplicate bucket"):
         read(made)
 
 

@@ -374,7 +374,7 @@ def test_rows_of_a_range_cover_its_day_exactly() -> None:
     assert [row_[1:] for row_ in open_.counts] == [(start, 1)]
     (none,) = readings(loaded(query), Api({"data": []}), window)
     assert (none.counts, none.drift) == ([], {"missing": 1})
-    assert none.notes == ["no row covers the window, which counts as one without traffic"]
+    assert none.notes == ["no row covers the window, which counts as a window without traffic"]
 
 
 def test_a_range_may_be_one_object_without_a_list() -> None:
@@ -398,7 +398,7 @@ def test_what_is_expected_must_hold_and_what_is_excluded_does_not_count() -> Non
     }
 
     assert counts(readings(loaded(query), Api(answer))) == {-3: 1}
-    with pytest.raises(SchemaError, match=r"row\.currency: not a value that is expected"):
+    with pytest.raises(SchemaError, match=r"row\.currency: unexpected value"):
         readings(loaded(query), Api({"data": [row(-1, sent=1, currency="eur")]}))
 
 
@@ -434,7 +434,7 @@ OF_TEAM = written(headers={"X-Team": "variables.team"}, **TEAM)
         (written(), {"secrets": {"key": "k", "kei": "k"}}, "has no secret kei; it has key"),
         (written(), {"variables": {"team": "a"}}, "the manifest has no variable team"),
         (written(), {"queries": ["stat"]}, 'has no query stat; did you mean "stats"?'),
-        (written(), {"manifest": "opnai"}, "no manifest of this name comes with the exporter"),
+        (written(), {"manifest": "opnai"}, "the exporter ships no manifest of this name"),
         (written(), {"manifest": ""}, "expected a name or a path"),
         (
             written(),
@@ -445,8 +445,8 @@ OF_TEAM = written(headers={"X-Team": "variables.team"}, **TEAM)
             (TEAMS, {"variables": {"team": variable}}, "a segment of the path empty")
             for variable in (".", "..", "")
         ),
-        (OF_TEAM, {"variables": {"team": "é"}}, "a header cannot carry"),
-        (OF_TEAM, {"variables": {"team": "a\tb"}}, "a variable holds a control character"),
+        (OF_TEAM, {"variables": {"team": "é"}}, "no header can carry"),
+        (OF_TEAM, {"variables": {"team": "a\tb"}}, "a variable contains a control character"),
     ],
 )
 def test_a_target_that_does_not_fit_its_manifest_is_an_error_with_its_position(
@@ -463,14 +463,14 @@ HEADERS = ("Host", "Cookie", "Transfer-Encoding", "A b", "X:y", "A\r\nB")
 KEY = "secrets.key"
 TOTAL = "chatbot_custom_x_total"
 FAMILIES: tuple[tuple[str, dict[str, Any], str], ...] = (
-    ("chatbot_acme_total", {"type": "counter"}, "an own family is named chatbot_custom_"),
+    ("chatbot_acme_total", {"type": "counter"}, "an own family begins with chatbot_custom_"),
     ("chatbot_custom_x", {"type": "counter"}, "not the name of a counter"),
     (TOTAL, {"type": "gauge"}, "not the name of a gauge"),
-    ("chatbot_custom_x_ms_total", {"type": "counter"}, "the name holds ms"),
-    ("chatbot_custom_x_count", {"type": "gauge"}, "this ending has a meaning of its own"),
+    ("chatbot_custom_x_ms_total", {"type": "counter"}, "the name contains ms"),
+    ("chatbot_custom_x_count", {"type": "gauge"}, "this suffix is reserved"),
     (TOTAL, {"type": "counter", "unit": "usd"}, "does not end with the unit"),
-    (TOTAL, {"type": "counter", "labels": ["project"]}, "there already"),
-    (TOTAL, {"type": "counter", "labels": ["le"]}, "not the name of a label"),
+    (TOTAL, {"type": "counter", "labels": ["project"]}, "that already exists"),
+    (TOTAL, {"type": "counter", "labels": ["le"]}, "not a valid label name"),
     (TOTAL, {"type": "counter", "resolution": 0.3}, "expected 1, 0.1"),
     (TOTAL, {"type": "counter", "resolution": []}, "expected a power of ten"),
     ("chatbot_custom_x", {"type": "gauge", "resolution": 0.1}, "only counters"),
@@ -480,8 +480,8 @@ FAMILIES: tuple[tuple[str, dict[str, Any], str], ...] = (
 @pytest.mark.parametrize(
     ("query", "top", "problem"),
     [
-        ({"labels": {"projekt": "row.x"}}, {}, "no family here has the label"),
-        ({"label_rules": {"projekt": {"allow": ["a"]}}}, {}, "no family here has the label"),
+        ({"labels": {"projekt": "row.x"}}, {}, "no family here has this label"),
+        ({"label_rules": {"projekt": {"allow": ["a"]}}}, {}, "no family here has this label"),
         ({}, {"name": "voiceflow"}, "name: a built-in provider has this name"),
         ({}, {"auth": {"kind": "bearer", "token": "abc"}}, "auth.token: literal secret"),
         ({}, {"auth": {"kind": "basic"}}, "auth.username: missing; basic needs username"),
@@ -517,7 +517,7 @@ def test_two_manifests_cannot_define_one_family_in_two_ways(tmp_path: Path) -> N
     document["targets"].append(document["targets"][0] | {"name": "b", "manifest": "./b.yaml"})
     options = {name: kind.options for name, kind in PROVIDERS.items()}
 
-    with pytest.raises(SettingsError, match=f"targets.1.: {EUROS} is defined otherwise"):
+    with pytest.raises(SettingsError, match=f"defines {EUROS} differently"):
         loads(yaml.safe_dump(document), options, {}, file=str(tmp_path / "exporter.yaml"))
     assert [family.name for family in first.own_families()] == [EUROS]
 

@@ -72,14 +72,14 @@ def within(zone: str, bucket: str = "1h") -> dict[str, Any]:
         (NESTED | {"rows": NESTED["rows"][:1]} | counting("hour.sent"), ""),
         (NESTED | showing(value="hour.users") | {"labels": {"project": "row.bot"}}, "show it"),
         (showing(value="answer.users"), "rows end with answer"),
-        ({"at": "answer.start|epoch_s"}, "asked for several buckets; use shape: range"),
+        ({"at": "answer.start|epoch_s"}, "several buckets are requested; use shape: range"),
         ({"at": "answer.start|epoch_s", "window": {"max_span": "1h", "end": "exclusive"}}, ""),
-        ({"at": "answer.start|epoch_s", "pages": NEXT | {"size": 9}}, "asked for several buckets"),
-        (RANGE, "a range must say whether its end is included"),
+        ({"at": "answer.start|epoch_s", "pages": NEXT | {"size": 9}}, "buckets are requested"),
+        (RANGE, "a range must state whether its end is included"),
         (RANGE | {"window": {"end": "inclusive"}}, ""),
         (RANGE | BETWEEN, ""),  # its rows prove it
-        ({"shape": "range", "missing": None}, "a range counts all its rows"),
-        (RANGE | NESTED | {"until": "row.end|iso"}, "at and until are not of one list"),
+        ({"shape": "range", "missing": None}, "a range counts all its rows, whatever their time"),
+        (RANGE | NESTED | {"until": "row.end|iso"}, "at and until are read from different lists"),
         (
             PARTS | {"count": {TOKENS: [{"value": "row.input"}, CACHED]}},
             "row.input contains what is added to it",
@@ -92,17 +92,17 @@ def within(zone: str, bucket: str = "1h") -> dict[str, Any]:
             "",
         ),
         ({"labels": {"project": "row.time"}}, "each would be a series"),
-        ({"only": {"row.bot": []}}, "no value is listed"),
-        ({"only": {"row.bot": ["a"]}, "except": {"row.bot": ["a", "b"]}}, "leaves out all that"),
+        ({"only": {"row.bot": []}}, "the list of values is empty"),
+        ({"only": {"row.bot": ["a"]}, "except": {"row.bot": ["a", "b"]}}, "excludes everything"),
         ({"request": QUERY["request"] | {"headers": {"X-A": "a\r\nb"}}}, "no header can carry"),
         ({"request": QUERY["request"] | {"headers": {"X-A": "s\xe9"}}}, "no header can carry"),
         (
             {"window": {"lookback": "400d", "end": "exclusive"}},
             "longer than the ledger keeps hours",
         ),
-        (RECORDS | NESTED | {"id": "hour.id"}, "it does not tell rows of row apart"),
-        (RECORDS | {"mutable": None}, "a stream of records counts records only"),
-        (RECORDS | {"mutable": None, "count": {SENT: {"value": 2}}}, "counts records only"),
+        (RECORDS | NESTED | {"id": "hour.id"}, "it does not identify rows of row"),
+        (RECORDS | {"mutable": None}, "a stream of records counts only records"),
+        (RECORDS | {"mutable": None, "count": {SENT: {"value": 2}}}, "counts only records"),
         (RECORDS | {"id": "row.id|scale:2"}, "conversion"),
         ({"only": {"row.sent|scale:2": [4]}}, "conversion"),
         ({"at": "row.minute|scale:60|epoch_s"}, "conversion"),
@@ -117,38 +117,38 @@ def within(zone: str, bucket: str = "1h") -> dict[str, Any]:
         (counting(""), "a path is missing"),
         (showing(value=""), "a path is missing"),
         (showing(**TRAILING), ""),
-        (showing(**TRAILING | {"class": "distinct"}), "a trailing value is class: level"),
-        (showing(**TRAILING | {"class": "average"}), "a trailing value is class: level"),
+        (showing(**TRAILING | {"class": "distinct"}), "use class: level for trailing values"),
+        (showing(**TRAILING | {"class": "average"}), "use class: level for trailing values"),
         (showing(**TRAILING | {"window": "7 days"}), "gauge.chatbot_active_users.window: "),
-        (showing(**TRAILING, labels={"window": "day"}), "this label is given by window"),
-        ({"window": {"bucket": "7d"}}, "window.bucket: expected 1h or 1d; a number of trailing"),
+        (showing(**TRAILING, labels={"window": "day"}), "this label is set by window"),
+        ({"window": {"bucket": "7d"}}, "window.bucket: expected 1h or 1d; for numbers of trailing"),
         ({"request": {"path": "/q", "params": {"last": "24h"}}}, "counts need fixed bounds"),
         ({"count": None}, "nothing is counted"),
         (NESTED | {"rows": ["data[] as hour", "a[] as hour"]}, "the name hour is taken"),
-        ({"count": {COST: {}}}, "an amount is needed"),
+        ({"count": {COST: {}}}, "expected an amount"),
         (showing(value="row.a + row.b"), "expected one field: such values do not add up"),
         ({"count": {"chatbot_messages_snt_total": {}}}, f'did you mean "{SENT}"'),
         ({"count": {"chatbot_known_users": {}}}, "chatbot_known_users is a gauge"),
         ({"at": "row.day + row.hour|iso"}, "expected one field"),
         ({"at": f"row.{'x' * 300}|iso"}, "longer than 300 characters"),
         ({"at": f"row{'.a' * 13}|iso"}, "more than 12 steps"),
-        ({"labels": {"channel": "row.@key"}}, "only the entries of a map have a @key"),
+        ({"labels": {"channel": "row.@key"}}, "only the entries of a map have @key"),
         ({"null_labels": {"row.x": ""}}, "no label shows this field"),
-        ({"only": {"row.sent.x": [1]}}, "read as two of a value, a list, a map, an object"),
+        ({"only": {"row.sent.x": [1]}}, "read in two ways: value, list, map or object"),
         ({"parts": {"row.input": []}}, "expected a field and those it contains"),
         ({"pages": {"kind": "cursor"}}, "pages.send: missing; cursor needs it"),
         ({"rows": ["data as row"]}, "a level ends in [] or {}"),
         ({"rows": ["a[].b[] as row"]}, "a list within a list"),
         ({"request": QUERY["request"] | {"body": {}}}, "a GET has no body"),
         ({"for_each": {"metric": ["a"]}}, "the request does not use it"),
-        (within("Europe/Berlin", "1d"), "window.timezone: days must be those of UTC; read hours"),
-        (within("Asia/Kolkata"), "its hours do not begin with those of UTC"),
-        (within("Australia/Lord_Howe"), "its hours do not begin with those of UTC"),
+        (within("Europe/Berlin", "1d"), "window.timezone: days must be UTC days; read hours"),
+        (within("Asia/Kolkata"), "its hours do not begin with UTC hours"),
+        (within("Australia/Lord_Howe"), "its hours do not begin with UTC hours"),
         (within("Europe/Berlin"), ""),
-        (looping([]), "expected values that differ"),
-        (looping(["a", "a"]), "expected values that differ"),
-        (looping([""]), "expected values that differ"),
-        (looping(["a", ".."]), "expected values that differ"),
+        (looping([]), "expected distinct values"),
+        (looping(["a", "a"]), "expected distinct values"),
+        (looping([""]), "expected distinct values"),
+        (looping(["a", ".."]), "expected distinct values"),
         (looping({"a": SENT}), "nothing feeds these families"),
         (
             looping(["a", "b"]),
@@ -161,7 +161,7 @@ def within(zone: str, bucket: str = "1h") -> dict[str, Any]:
         (looping(["a", "b"], labels={"channel": "row.channel"}), ""),
         *(({key: {"row.team": ["variables", "a.b", "{}"]}}, "") for key in FILTERS),
         *(
-            ({key: {"row.team": ["x", value]}}, "a fixed value is expected")
+            ({key: {"row.team": ["x", value]}}, "expected a fixed value")
             for key in FILTERS
             for value in ("variables.team", "{variables.team}", "each.metric")
         ),
@@ -200,7 +200,7 @@ def test_3_elements_are_chosen_by_name_or_added_up(value: str, field: Any) -> No
 
     assert counts(readings(manifest, Api(answer))) == {-3: 3, -2: 3, -1: 3}
     if "=" in value:
-        with pytest.raises(SchemaError, match=r"\[name=b\]: came twice"):
+        with pytest.raises(SchemaError, match=r"\[name=b\]: more than one item"):
             readings(manifest, Api({"data": [row(-1, of=PARTS_OF * 2)]}))
 
 
@@ -297,7 +297,7 @@ def test_null_is_no_row_that_is_itself_the_number(family: str) -> None:
     query = rule | {"rows": ["data[] as hour", "costs{} as c"]}
     data = [row(hour, costs={"a": 1, "b": None}) for hour in (-3, -2, -1)]
 
-    with pytest.raises(SchemaError, match="c: null in the list of it"):
+    with pytest.raises(SchemaError, match="c: the list contains null"):
         readings(loaded(query), Api({"data": data}))
 
 
@@ -396,7 +396,7 @@ def test_8_amounts_are_rounded_after_label_rules_made_them_one() -> None:
     [
         ('variables."team"', ""),
         ("variables.team ", ""),
-        ("{variables.team}", "a label has no braces"),
+        ("{variables.team}", "a label takes no braces"),
         ("variables.team}", "expected variables.NAME"),
     ],
 )
@@ -421,7 +421,7 @@ def test_records_that_are_not_as_expected_are_refused(mutable: bool | None) -> N
 
     read: dict[str, Any] = {"first": False, "epoch_ms": 0, "watermark_ms": HOURS.start_ms}
 
-    with pytest.raises(SchemaError, match=r"row\.state: not a value that is expected"):
+    with pytest.raises(SchemaError, match=r"row\.state: unexpected value"):
         readings(loaded(query), Api({"data": records}), **({} if mutable else read))
 
 
@@ -434,7 +434,7 @@ def test_an_answer_without_rows_is_as_expected_or_refused(
     pages = {"pages": NEXT | {"size": 50}, "missing": "zero", "expect": {"answer.ok": [True]}}
     good = {"ok": True, "data": [row(-1, sent=4)], "next": "b"}
 
-    with pytest.raises(SchemaError, match=r"answer\.ok: not a value that is expected"):
+    with pytest.raises(SchemaError, match=r"answer\.ok: unexpected value"):
         readings(loaded(pages), Api(*([] if first else [good]), last))
     assert counts(readings(loaded(pages), Api(good, good | {"data": [], "next": None}))) == {-1: 4}
 
@@ -512,7 +512,7 @@ def test_a_field_that_chooses_rows_and_is_in_none_of_them_is_drift(
     (found,) = readings(loaded(query), Api(THREE))
 
     assert found.drift == ({"missing": 3} if absent else {})
-    assert found.unfit.startswith("row.stat, by which rows are chosen, is in no row; c") is absent
+    assert found.unfit.startswith("no row has row.stat, which a filter reads; c") is absent
 
 
 def test_a_field_that_chooses_rows_may_be_in_some_of_them() -> None:
@@ -521,7 +521,7 @@ def test_a_field_that_chooses_rows_may_be_in_some_of_them() -> None:
     (found,) = readings(loaded({"except": {"row.deleted": [True]}}), Api({"data": data}))
 
     assert (counts([found]), found.drift, found.unfit) == ({-3: 1, -2: 2}, {}, "")
-    assert "no rows are chosen by this field" in problems({"optional": ["row.sent"]})
+    assert "no filter reads this field" in problems({"optional": ["row.sent"]})
 
 
 def test_11_records_that_do_not_change_are_a_stream() -> None:
@@ -563,7 +563,7 @@ def test_11_records_that_share_an_id_in_one_answer_are_drift(mutable: bool | Non
 
     assert found.drift == {"unexpected_type": 2}
     assert found.notes == [
-        "2 rows of one answer have the id of another and replace it: does id tell rows apart?"
+        "2 rows of one answer have the id of another and replace it: does id identify a row?"
     ]
     assert shifted.drift == {}
 
@@ -631,7 +631,7 @@ def test_12_a_distinct_count_does_not_add_up() -> None:
     assert [each.value for each in found.buckets] == [5, 5, 5]
     twice = {"data": [row(-1, users=5, bot="a"), row(-1, users=2, bot="b")]}
     two_bots = gauge | {"missing": "zero", "labels": {"channel": "answer.channel"}}
-    with pytest.raises(SchemaError, match="came twice"):
+    with pytest.raises(SchemaError, match="duplicate bucket"):
         readings(loaded(two_bots), Api(twice))
 
 
@@ -647,9 +647,9 @@ def test_12_a_trailing_count_is_a_level_that_each_bucket_has() -> None:
 @pytest.mark.parametrize(
     ("bound", "window", "problem"),
     [
-        ("date", {}, "a date does not tell the hour"),
-        ("strptime:%Y-%m-%d", {}, "the format does not tell one bucket from the next"),
-        ("strptime:%Y-%m", {"bucket": "1d"}, "the format does not tell one bucket from the next"),
+        ("date", {}, "a date has no hour"),
+        ("strptime:%Y-%m-%d", {}, "does not distinguish one bucket from the next"),
+        ("strptime:%Y-%m", {"bucket": "1d"}, "does not distinguish one bucket"),
         ("date", {"bucket": "1d"}, ""),
         ("strptime:%Y-%m-%d %H %Z", {}, "the name of a zone is not its offset"),
         ("strptime:%Y-%m-%d %H %Y", {}, "not a format that can be read back"),
@@ -705,11 +705,11 @@ def test_a_value_that_yaml_reads_otherwise_is_refused(
 @pytest.mark.parametrize(
     ("value", "problem"),
     [
-        ("team-{variable.team}", 'no value of this name; did you mean "variables"'),
-        ("{{variables.team}}", "a value has one pair of braces"),
-        ({"json": {"a": 1}, "filter": 2}, "beside json, nothing is sent"),
-        (["a", {"b": 1}], "a list holds single values"),
-        ([["a"]], "a list holds single values"),
+        ("team-{variable.team}", 'no value has this name; did you mean "variables"'),
+        ("{{variables.team}}", "a value takes one pair of braces"),
+        ({"json": {"a": 1}, "filter": 2}, "keys beside json are not sent"),
+        (["a", {"b": 1}], "a list may hold only single values"),
+        ([["a"]], "a list may hold only single values"),
         ("query {usage {sent}}", ""),
         ("{row.team}", ""),
         ({"filter": 2}, ""),
@@ -789,7 +789,7 @@ def test_the_hour_that_a_clock_change_repeats_counts_in_the_first_of_both() -> N
 
     assert [(at_ms - end_ms) // HOUR_MS for _, at_ms, _ in found.counts] == [-3, -1]
     assert [value for _, _, value in found.counts] == [2, 1]
-    with pytest.raises(SchemaError, match="a bucket came twice"):
+    with pytest.raises(SchemaError, match="duplicate bucket"):
         readings(loaded(query), Api({"data": rows}), window, end_ms)
 
 
@@ -831,7 +831,7 @@ def test_a_range_of_local_times_warns_of_the_repeated_hour() -> None:
     def warned(form: str) -> bool:
         params = {"from": f"window.start|{form}", "to": f"window.end|{form}"}
         manifest = loaded(query | {"request": {"path": "/q", "params": params}})
-        return "asked twice" in str(manifest.warnings)
+        return "read twice" in str(manifest.warnings)
 
     assert [warned(form) for form in (LOCAL, f"{LOCAL}%z", "epoch_s", "iso")] == [True] + [
         False
@@ -991,13 +991,13 @@ def test_a_wrong_path_of_more_is_drift_while_the_cursor_leads_on(more: dict[str,
     (found,) = readings(loaded(pages), Api(THREE | {"next": 2} | more, last))
 
     assert found.drift == {"missing": 1}
-    assert found.unfit.startswith("pages.more (mores) is not in an answer that it should be in")
+    assert found.unfit.startswith("pages.more (mores) is missing from an answer that should have")
 
 
 def test_filters_that_leave_no_row_are_noted() -> None:
     (found,) = readings(loaded({"only": {"row.sent": [9]}}), Api(THREE))
 
-    assert found.notes == ["only and except leave none of 3 rows"]
+    assert found.notes == ["only and except admit none of 3 rows"]
 
 
 @pytest.mark.parametrize("parent", ["text", 3, []])
@@ -1030,7 +1030,7 @@ def test_a_first_read_needs_the_fields_that_its_series_have() -> None:
 @pytest.mark.parametrize(
     ("sent", "reason"),
     [
-        ("0.1250", "row.sent: expected a whole number: fractions need an own family"),
+        ("0.1250", "row.sent: expected a whole number: fractions need a family of your own"),
         ("twelve", r"row.sent: expected a number up to 2\^53, found text"),
     ],
 )
