@@ -129,7 +129,7 @@ class Passwords:
     def _decoy(self, users: Mapping[str, str], user: str) -> str:
         """Return a hash that no password matches, with the cost of one of ``users``.
 
-        The name decides which one, so that the response time does not reveal whether a name exists.
+        The name decides which one, so that the response time does not show whether a name exists.
         """
         costs = sorted(map(cost_of, users.values()))
         mark = int.from_bytes(hmac.digest(self._key, user.encode(), hashlib.sha256)[:8])
