@@ -106,7 +106,7 @@ def _asked(url: str, selector: str) -> Iterator[Explanation]:
                 raise _refusal(answer)
             page = decode(answer.content, Explanations, "its answer")
         except (httpx.HTTPError, httpx.InvalidURL, SchemaError) as error:
-            raise click.ClickException(f"--url: no answer from an exporter: {error}") from None
+            raise click.ClickException(f"--url: cannot query an exporter there: {error}") from None
         yield from page.series
         first, total = page.last + 1, page.total
 

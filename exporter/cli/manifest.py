@@ -53,7 +53,7 @@ def list_() -> None:
 def check(file: str) -> None:
     """Check FILE, a path or the name of a shipped manifest; print every error with its position.
 
-    Valid but risky definitions produce warnings in the same form; they keep the exit code.
+    Valid but risky definitions give warnings in the same form, without changing the exit code.
     """
     found = _load(file)
     for warning in found.warnings:

@@ -90,7 +90,7 @@ def _planned(spec: QuerySpec, sharing: Counter[str]) -> PlannedQuery:
 
 
 def _slices(spec: QuerySpec) -> int:
-    """Return the number of slices of the past; 0 with a call budget, whose polls read it along."""
+    """Return the number of slices of the past; 0 with a call budget: polls read the past, too."""
     past_ms = (spec.initial_lookback_ms or 0) - spec.lookback_ms
     if past_ms <= 0 or spec.budget is not None:
         return 0

@@ -117,7 +117,7 @@ async def probe(
 
 
 def _compared(outcomes: Sequence[Outcome]) -> Iterator[Outcome]:
-    """Yield ``outcomes``; do not report a key as wrong if another query of the target accepts it."""
+    """Yield ``outcomes``; a key that works for another query of the target is not called wrong."""
     for outcome in outcomes:
         others = [each for each in outcomes if each.target == outcome.target and each.good]
         if outcome.refused and others:

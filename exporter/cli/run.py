@@ -1,4 +1,4 @@
-"""``run``: runs the exporter; defines what ``run`` and ``demo`` request from the root."""
+"""``run``: runs the exporter; defines how ``run`` and ``demo`` call the composition root."""
 
 import sys
 from collections.abc import Callable, Coroutine, Mapping

@@ -27,7 +27,7 @@ PER_HOUR = 120  # conversations, so that there is something new every few second
 )
 @click.option("--seed", type=int, default=1, show_default=True, help="Seed of the history.")
 def command(provider: str, port: int, seed: int) -> None:
-    """Serve a simulator of PROVIDER's API on loopback, with a year-like rhythm of traffic.
+    """Serve a simulator of PROVIDER's API on loopback, with a realistic rhythm of traffic.
 
     Prints a settings file that polls it. The same seed gives the same history. Exits with 0 on
     SIGTERM or SIGINT.

@@ -144,7 +144,7 @@ class QueryReader:
     now_ms: int
 
     def series(self) -> Iterator[Load]:
-        """Yield a function that explains it for each wanted series, counters first."""
+        """Yield for each wanted series a function that explains it, counters first."""
         shown: Sequence[Shown] = ()
         periods: Mapping[str, int] = {}
         if self.spec is not None:

@@ -70,7 +70,7 @@ def _read(url: str, query: str) -> list[_Sample]:
         )
         read = decode(answer.content, _Answer, "its answer")
     except (httpx.HTTPError, httpx.InvalidURL, SchemaError) as error:
-        raise NoScrapes(f"--floor-from: no answer from Prometheus: {error}") from None
+        raise NoScrapes(f"--floor-from: cannot query Prometheus: {error}") from None
     if read.data is None:
         raise NoScrapes(f"--floor-from: Prometheus answers HTTP {answer.status_code}: {read.error}")
     return read.data.result

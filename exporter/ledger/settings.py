@@ -193,7 +193,7 @@ def _stood_in(row: sa.Row[Any], known: Iterable[sa.Row[Any]]) -> bool:
 def _update(
     tx: sa.Connection, row: sa.Row[Any], spec: QuerySpec, now_ms: int, *, stood_in: bool
 ) -> bool:
-    """Bring the row of a known query in line with ``spec``; return whether its meaning changed."""
+    """Bring the row of a known query in line with ``spec``; return whether it changed."""
     if spec.history and row.start_mode == "zero" and row.epoch_ms is not None:
         raise LedgerError(
             f"{spec.target}/{spec.name}: start: history would make a live counter jump; "

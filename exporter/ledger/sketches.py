@@ -36,7 +36,7 @@ Group = tuple[str, tuple[str, ...], int]
 
 
 def installation_key(path: Path, new: bytes | None = None) -> bytes:
-    """Return the key in the file at ``path``; create it (mode 0600; ``new``) if there is none."""
+    """Return the key in the file at ``path``; if missing, write ``new`` or a random one (0600)."""
     try:
         if not path.exists():
             _write_key(path, new or secrets.token_bytes(KEY_BYTES))

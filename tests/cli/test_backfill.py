@@ -66,9 +66,9 @@ def test_it_writes_the_whole_past_beside_the_open_ledger(scene: Scene) -> None:
     assert f"{len(lines)} samples of 10 series, {len(text)} bytes; no vendor" in planned.output
     assert 'instance="here:1",job="bots"' in lines[0]
     assert f"promo/hourly: {begins} to {ends}\n" in part.output
-    assert "and what 9 or more calls to vendors give; about" in earlier.output
+    assert "plus the data of 9 or more vendor calls; about" in earlier.output
     assert "a gap before that" not in earlier.output
-    assert re.search(r"and what \d{4} or more calls", earliest.output)
+    assert re.search(r"plus the data of \d{4} or more vendor calls", earliest.output)
     assert silent.exit_code == 1
     assert "nothing written, run the command again later:\npromo/hourly: " in silent.output
     assert not list(scene.folder.glob("*.part"))
@@ -79,9 +79,7 @@ def test_nothing_is_written_while_history_is_being_read(beginning: Scene) -> Non
 
     assert done.exit_code == 1
     assert "promo/hourly: its history is still being read, back to 2026-03-" in done.output
-    assert re.search(
-        r"so far, \d+ days are left: try again later, or end it with a shorter", done.output
-    )
+    assert re.search(r"so far, \d+ days left; try again later, or shorten", done.output)
     assert not (beginning.folder / "past.om").exists()
 
 
@@ -100,7 +98,7 @@ def test_a_file_that_would_lack_the_last_hours_before_the_seam_is_not_written(
     old = ran(scene)
 
     assert (young.exit_code, unwritten) == (1, False)
-    assert f"Run it again after {stamp(scene.first_ms + 3 * HOUR_MS)}" in young.output
+    assert f"run it again after {stamp(scene.first_ms + 3 * HOUR_MS)}" in young.output
     assert (unstarted.exit_code, old.exit_code) == (0, 0)
     assert path.read_text("utf-8") == whole
 

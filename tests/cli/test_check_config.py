@@ -144,7 +144,7 @@ WARNINGS = {
         "none; set it to allowlist"
     ),
     GOOD + "ledger: {url: sqlite:///nowhere/ledger.db}\n": (
-        "11:15: ledger.url: warning: the ledger's folder does not exist, so that run cannot start; "
+        "11:15: ledger.url: warning: the ledger's folder does not exist, so run cannot start; "
         "create it"
     ),
 }

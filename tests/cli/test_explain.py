@@ -279,7 +279,7 @@ def test_another_program_at_the_address_is_an_error(driver: LedgerDriver, answer
         result = ask(driver, RECEIVED, "--url", url)
 
     assert result.exit_code == 1
-    assert result.stderr.startswith("Error: --url: no answer from an exporter: ")
+    assert result.stderr.startswith("Error: --url: cannot query an exporter there: ")
 
 
 def test_an_address_without_an_exporter_is_an_error_without_its_password(
@@ -288,7 +288,7 @@ def test_an_address_without_an_exporter_is_an_error_without_its_password(
     result = ask(driver, RECEIVED, "--url", "http://user:canary@127.0.0.1:9")
 
     assert result.exit_code == 1
-    assert "--url: no answer from an exporter" in result.stderr
+    assert "--url: cannot query an exporter there" in result.stderr
     assert "canary" not in result.stderr
 
 

@@ -78,7 +78,7 @@ def test_a_restored_ledger_shows_what_was_scraped_last(
     [
         (
             ("a:10877", "b:10877"),
-            'more than once: instance="a:10877", instance="b:10877"; choose one by --matching',
+            'more than one series: instance="a:10877", instance="b:10877"; choose one with --matching',
         ),
         ((), "0 of 0 counters"),
     ],
@@ -95,9 +95,13 @@ def test_two_exporters_of_one_counter_or_none_are_named_and_raise_nothing(
 @pytest.mark.parametrize(
     ("status", "answer", "said"),
     [
-        (400, {"status": "error", "error": "parse error"}, "Prometheus answers 400: parse error"),
-        (200, "hello", "no Prometheus answers there"),
-        (200, b'{"error": "s\xe9', "no Prometheus answers there"),
+        (
+            400,
+            {"status": "error", "error": "parse error"},
+            "Prometheus answers HTTP 400: parse error",
+        ),
+        (200, "hello", "cannot query Prometheus"),
+        (200, b'{"error": "s\xe9', "cannot query Prometheus"),
     ],
 )
 def test_who_is_no_prometheus_or_refuses_is_named(

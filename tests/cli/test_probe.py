@@ -200,8 +200,8 @@ def test_a_foreign_project_is_told_from_a_wrong_key(vendors: Probed) -> None:
     assert outcomes["voiceflow interactions/shop"].good
     assert str(outcomes["voiceflow interactions/old"]) == (
         "voiceflow interactions/old: FAILED: POST /v2/query/usage: HTTP 401; the key is not "
-        "accepted for this request; the key is accepted for interactions/shop, so the id of this "
-        "one is wrong or not the key's"
+        "accepted for this request; the key is accepted for interactions/shop, so this id is "
+        "wrong or belongs to another key"
     )
 
 

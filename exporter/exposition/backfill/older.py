@@ -113,9 +113,9 @@ class OlderReader:
     async def read(
         self, targets: Sequence[Target], missing: Mapping[QueryKey, MissingPast]
     ) -> list[str]:
-        """Read ``missing``, each target's queries one by one; return problems.
+        """Read ``missing``, each target's queries one by one; return the problems.
 
-        Where a vendor refuses older data, its past begins.
+        A vendor's past begins where it refuses older data.
         """
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._target(target, missing)) for target in targets]

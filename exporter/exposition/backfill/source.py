@@ -1,7 +1,7 @@
 """Reads the past of every series from the ledger, one by one, even while an exporter runs.
 
 Buckets older than the ledger's past come from ``older``. They are a separate life of each counter:
-it starts at 0, and the ledger's part starts over, so that this part is the same with and without.
+it starts at 0, and the ledger's part starts over, so that ``older`` does not change that part.
 """
 
 import math
