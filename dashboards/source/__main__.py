@@ -1,8 +1,8 @@
 """Write the dashboards and rules of this repository, or boards for import by hand.
 
 ``python -m dashboards.source`` writes the committed files. ``--import DIR`` writes boards for
-Grafana's import page to DIR instead. ``--runbooks`` and ``--grafana`` say where the links of alerts
-lead; without them, to the documentation of this repository and to a Grafana on this machine.
+Grafana's import page to DIR instead. ``--runbooks`` and ``--grafana`` set the links in alerts; the
+defaults are the documentation of this repository and a Grafana on this machine.
 """
 
 import argparse
@@ -19,8 +19,8 @@ parser = argparse.ArgumentParser(
     formatter_class=argparse.RawDescriptionHelpFormatter,
 )
 parser.add_argument("--import", dest="import_dir", type=Path, metavar="DIR")
-parser.add_argument("--runbooks", default=RUNBOOKS, help="URL of the page docs/alerts.md")
-parser.add_argument("--grafana", default=GRAFANA, help="Grafana's address, without a final /")
+parser.add_argument("--runbooks", default=RUNBOOKS, help="URL of docs/alerts.md")
+parser.add_argument("--grafana", default=GRAFANA, help="URL of Grafana, without a trailing /")
 arguments = parser.parse_args()
 
 folder: Path = arguments.import_dir or FOLDER

@@ -1,4 +1,4 @@
-"""Alert rules: what is worth telling somebody, and only then."""
+"""Alert rules, only for what is worth somebody's attention."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -22,11 +22,11 @@ _BOT = "{{ $labels.project }} on {{ $labels.provider }}"
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """One alert; ``of_engagement`` ones read bots' figures, the others the exporter's own.
+    """One alert; ``of_engagement`` ones read bots' metrics, the others the exporter's own.
 
-    ``pending`` is how long the condition must hold, ``keep_firing`` how long the alert goes on
-    after it. ``grafana_below`` is for Grafana where no data is itself the alarm: a query, and the
-    number that it must not be below.
+    ``pending`` is how long the condition must hold, ``keep_firing`` how long the alert fires after
+    it ends. ``grafana_below`` is for Grafana if missing data is itself the alarm: a query, and the
+    number that it must not fall below.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Alert:
 
 
 def alerts(thresholds: Thresholds) -> Iterator[Alert]:
-    """Yield every alert; one about a drop is there twice, for bots with much and little history."""
+    """Yield every alert; drop alerts come twice, for bots with much and with little history."""
     for drop in thresholds.drops:
         yield from _drop(drop, thresholds.full_weeks)
     yield _users(thresholds)
@@ -56,7 +56,7 @@ def alerts(thresholds: Thresholds) -> Iterator[Alert]:
 
 
 def records(rule: Share) -> Iterator[tuple[str, str]]:
-    """Yield the name and expression of a share's total and of the share, as alerts read them."""
+    """Yield the recording rules (name, expression) of a share's total and of the share itself."""
 
     def mean(family: str) -> str:
         hours = f'chatbot_period_{family}{{period="hour"}}[{rule.hours}h]'
@@ -87,8 +87,8 @@ def _drop(drop: Drop, full_weeks: int) -> Iterator[Alert]:
         drop.pending,
         "warning",
         f"{_BOT}: engagement in the last {'hour' if hours == 1 else f'{hours} hours'} is far below usual",
-        f"Less than {drop.share:.0%} of the messages (or interactions, or conversations) that are "
-        "expected for these hours, and further below than this bot usually varies.",
+        f"Less than {drop.share:.0%} of the messages (or interactions, or conversations) expected "
+        "for these hours, and further below than this bot usually varies.",
         _BOT_BOARD,
         keep_firing=drop.keep_firing,
         of_engagement=True,
@@ -127,9 +127,9 @@ def _users(thresholds: Thresholds) -> Alert:
 
 
 def _share(what: str, rule: Share) -> Alert:
-    """Return the alert about a share that has risen against the same hours of last week.
+    """Return the alert for a share that has risen compared with the same hours of last week.
 
-    The distance is compared with what chance allows a share of so many.
+    The rise must exceed what chance explains at this total.
     """
     total, share = rule.recorded
     before = f"clamp_min({share} offset 1w, {rule.floor:g})"
@@ -142,7 +142,7 @@ def _share(what: str, rule: Share) -> Alert:
         rule.pending,
         "warning",
         f"{_BOT}: the share of {what} has risen",
-        f"Over {rule.hours} h the share of {what} is {rule.rise:.0%} of the total or more above "
+        f"Over {rule.hours} h the share of {what} is at least {rule.rise:.0%} of the total above "
         "the same hours of last week, more than chance explains.",
         _BOT_BOARD,
         of_engagement=True,
@@ -157,7 +157,7 @@ def _not_learnt() -> Alert:
         "info",
         f"{_BOT}: drop alerts need one week of history",
         "Less than a week of history is known, so no engagement alert can fire for this bot. "
-        "Usual for a new bot, or where the vendor does not give its past.",
+        "Normal for a new bot, or if the vendor does not provide past data.",
         _BOT_BOARD,
         of_engagement=True,
     )
@@ -170,8 +170,8 @@ def _spend() -> Alert:
         "30m",
         "warning",
         "{{ $labels.target }} on {{ $labels.provider }}: the cost of the last 24 h is far above usual",
-        f"More than {spend.SHARE:g} times the median of the two weeks before, and more than on any "
-        f"day of the last week, by {spend.LEAST_USD:g} dollars at least.",
+        f"More than {spend.SHARE:g} times the median of the two weeks before, by at least "
+        f"{spend.LEAST_USD:g} dollars, and more than on any day of the last week.",
         f"/d/{spend.UID}?var-provider={{{{ $labels.provider }}}}&var-target={{{{ $labels.target }}}}",
         of_engagement=True,
     )
@@ -190,9 +190,9 @@ def _queries(thresholds: Thresholds) -> Iterator[Alert]:
         "15m",
         "warning",
         "{{ $labels.target }} {{ $labels.query }}: data is hours later than usual",
-        "The newest settled data is more than three hours beyond its period and expected lag, or the "
-        "query is down and its last success as old. "
-        "Until then, values and engagement alerts of these bots are absent.",
+        "The newest settled data is more than three hours older than its period and expected lag "
+        "explain, or the query is down and has not succeeded for three hours. "
+        "Until new data arrives, values and engagement alerts of these bots are absent.",
         _TARGET_BOARD,
     )
     yield Alert(
@@ -240,7 +240,7 @@ def _failures(reason: str, window: str) -> str:
 
 
 def _exporter(thresholds: Thresholds) -> Iterator[Alert]:
-    # Whatever the job is called, its targets are known by what they exported within a week.
+    # Independent of the job's name: its targets are those that exported this within a week.
     up = f"up and on (job, instance) last_over_time({_SELF}build_info[7d])"
     yield Alert(
         "ChatbotExporterDown",
@@ -272,7 +272,7 @@ def _exporter(thresholds: Thresholds) -> Iterator[Alert]:
         "critical",
         "{{ $labels.instance }} cannot write its ledger, so nothing is counted",
         "Writes have failed for five minutes: the disk is full or read-only, or the database does "
-        "not answer. Nothing is lost that the providers still have when writes succeed again.",
+        "not answer. What the providers still have when writes succeed again is not lost.",
         _EXPORTER_BOARD,
     )
     yield Alert(
@@ -291,8 +291,8 @@ def _exporter(thresholds: Thresholds) -> Iterator[Alert]:
         "15m",
         "warning",
         "{{ $labels.instance }} has older settings than another replica",
-        "Queries that the newer settings change are left to the other replica. Give all replicas "
-        "the same settings.",
+        "The other replica polls the queries that the newer settings change. Give all replicas the "
+        "same settings.",
         _EXPORTER_BOARD,
     )
     yield Alert(
@@ -302,10 +302,10 @@ def _exporter(thresholds: Thresholds) -> Iterator[Alert]:
         "info",
         "{{ $labels.target }} {{ $labels.family }}: a counter has been above the provider's total for a day",
         "The provider lowered values that were already counted. The counter does not grow until "
-        "the overhang is worked off or written off.",
+        "the overhang is repaid by growth or written off.",
         _TARGET_BOARD,
     )
-    # The limits of all targets are added, so one that is full does not show beside others.
+    # The limits of all targets are added up, so a single full target does not show.
     full = grown("dropped_series", 'reason=~".+_limit"', "1h")
     yield Alert(
         "ChatbotSeriesLimitNear",
@@ -313,7 +313,7 @@ def _exporter(thresholds: Thresholds) -> Iterator[Alert]:
         f" or max by (job, family) ({full}) > 0",
         "15m",
         "warning",
-        "{{ $labels.family }} is near its series limit, or at that of a target",
+        "{{ $labels.family }} is near its series limit, or has reached that of a target",
         "At the limit, new label sets are counted as `other` or dropped.",
         _EXPORTER_BOARD,
     )

@@ -1,4 +1,4 @@
-"""The frame of every board: uid, variables, links, annotations, numbered panels."""
+"""The common frame of all boards: uid, variables, links, annotations, numbered panels."""
 
 import json
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ _UPGRADES = (
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """A query variable; ``query`` may use those before it. ``everything`` is what All matches."""
+    """A query variable; ``query`` may use earlier ones. ``everything`` is what All matches."""
 
     name: str
     label: str
@@ -53,7 +53,7 @@ class DashboardPage:
 
 
 def rendered(board: DashboardPage) -> str:
-    """Return the board as Grafana's classic JSON, the same text for the same source."""
+    """Return the board as Grafana's classic JSON; the same source gives the same text."""
     built = _built(board).build()
     document = json.loads(json.dumps(built, cls=JSONEncoder))
     number_panels(document)
@@ -62,14 +62,14 @@ def rendered(board: DashboardPage) -> str:
 
 
 def number_panels(document: dict[str, Any]) -> None:
-    """Give every panel its number, in reading order."""
+    """Number all panels in reading order."""
     panels = [each for panel in document["panels"] for each in (panel, *panel.get("panels", ()))]
     for number, panel in enumerate(panels, start=1):
         panel["id"] = number
 
 
 def _drop_what_the_schema_lacks(document: dict[str, Any]) -> None:
-    """Leave out defaults that the SDK writes and other versions of Grafana do not know."""
+    """Remove defaults that the SDK writes but other versions of Grafana do not know."""
     for variable in document["templating"]["list"]:
         for key in ("auto", "auto_count", "auto_min", "allowCustomValue"):
             variable.pop(key, None)
@@ -103,7 +103,7 @@ def _built(board: DashboardPage) -> dashboard.Dashboard:
         built.with_variable(_variable(variable))
     for row in board.rows:
         frame = dashboard.Row(row.title).collapsed(row.collapsed)
-        if row.collapsed:  # Grafana looks for the panels of an open row beside it
+        if row.collapsed:  # the panels of an open row are its siblings in Grafana's JSON
             for panel in row.panels:
                 frame.with_panel(panel)
         built.with_row(frame)

@@ -11,7 +11,7 @@ WHO = "{{provider}} {{target}} {{query}}"
 
 
 def trust() -> tuple[Panel, ...]:
-    """Return what changed after it was read, and what could not be."""
+    """Return panels on data that changed after it was read, and data that could not be read."""
 
     def changes(name: str, *by: str, hours: int = 1) -> tuple[str, str]:
         labels = ", ".join((promql.BY_QUERY, *by))
@@ -22,20 +22,20 @@ def trust() -> tuple[Panel, ...]:
     return (
         lines(
             "Revised buckets per hour",
-            "Values that changed after they were first read. While "
-            "settling that is normal; once settled, the vendor restates.",
+            "Values that changed after they were first read: normal while "
+            "settling; later, the vendor restated them.",
             (f"{revisions} > 0", legend),
             none="No bucket was revised",
         ),
         lines(
             "Retracted units per hour",
-            "Amount by which vendors lowered buckets already read.",
+            "Amount by which vendors lowered buckets that were already read.",
             changes("retracted"),
         ),
         lines(
             "Overhang",
-            "Units by which a counter is above the vendor's truth, since counters "
-            "cannot fall: growth waits until it is worked off.",
+            "Units by which a counter exceeds the vendor's total, because counters "
+            "cannot fall. It does not grow until this is repaid.",
             (
                 promql.once(f"{OWN}overhang{{{ANY}}}"),
                 "{{target}} {{family}}",
@@ -52,7 +52,7 @@ def trust() -> tuple[Panel, ...]:
         ),
         lines(
             "Days of history",
-            "Days from before the first poll that have been read.",
+            "Days before the first poll that have been read.",
             (f"max by ({promql.BY_QUERY}) ({OWN}history_days{{{ANY}}})", WHO),
         ),
         lines(
@@ -67,7 +67,7 @@ def trust() -> tuple[Panel, ...]:
         ),
         lines(
             "Audited buckets that differ",
-            "Buckets of the last audit that the vendor counts otherwise, or that are missing.",
+            "Buckets of the last audit that differ from the vendor's, or that were missing.",
             (
                 f'max by ({promql.BY_QUERY}, result) ({OWN}audit_buckets{{{ANY},result!="equal"}})',
                 f"{WHO} {{{{result}}}}",
@@ -109,7 +109,7 @@ def trust() -> tuple[Panel, ...]:
         ),
         lines(
             "Late events per hour",
-            "Older than the watermark when first read.",
+            "Events older than the watermark when first read.",
             changes("late_events", "outcome"),
             none="No stream is read",
         ),
@@ -117,7 +117,7 @@ def trust() -> tuple[Panel, ...]:
 
 
 def series() -> tuple[Panel, ...]:
-    """Return how many series there are, and what they cost."""
+    """Return panels on the number of series and their cost."""
     return (
         lines(
             "Series by family",
@@ -172,7 +172,7 @@ def series() -> tuple[Panel, ...]:
 
 
 def ledger() -> tuple[Panel, ...]:
-    """Return how the ledger does."""
+    """Return panels on the health of the ledger."""
     return (
         lines(
             "Size",
@@ -209,7 +209,7 @@ def ledger() -> tuple[Panel, ...]:
 
 
 def replicas() -> tuple[Panel, ...]:
-    """Return how several exporters share one ledger, which takes PostgreSQL."""
+    """Return panels on replicas that share one ledger on PostgreSQL."""
     return (
         lines(
             "Claims held by each replica",
@@ -218,15 +218,15 @@ def replicas() -> tuple[Panel, ...]:
         ),
         lines(
             "Ledger reachable",
-            "1 if the last check for changes by other replicas succeeded; 0: no series of a "
-            "target is shown.",
+            "1 if the last check for other replicas' changes succeeded; 0: no target's "
+            "series are shown.",
             (f"min by (job, instance) ({OWN}ledger_reachable{{{JOB}}})", "{{instance}}"),
             none="The ledger is not on PostgreSQL",
             unit="bool_yes_no",
         ),
         lines(
             "Superseded queries",
-            "Queries that another replica has newer settings of, which this one leaves to it.",
+            "Queries that this replica leaves to another one, which has newer settings.",
             level("superseded_queries"),
             none="The ledger is not on PostgreSQL",
         ),
@@ -245,24 +245,24 @@ def lines(
     unit: str = "short",
     none: str = "Not scraped yet",
 ) -> Panel:
-    """Return a graph of ``(query, legend)``; ``none`` says what an empty one means."""
+    """Return a graph of ``(query, legend)`` pairs; ``none`` is what an empty one means."""
     caption = Caption(title, f"{description} Empty: {none[0].lower()}{none[1:]}.", unit, none)
     return graph(caption, [Curve(*curve) for curve in curves], interval="5m", width=8)
 
 
 def level(name: str, by: str = "instance") -> tuple[str, str]:
-    """Return what a gauge of the exporter is."""
+    """Return query and legend of a gauge of the exporter."""
     return f"max by (job, {by}) ({OWN}{name}{{{JOB}}})", f"{{{{{by}}}}}"
 
 
 def hourly(name: str, by: str = "instance") -> tuple[str, str]:
-    """Return how much a counter of the exporter grows in an hour."""
+    """Return query and legend of an exporter counter's growth per hour."""
     expr = f"sum by (job, {by}) (increase({OWN}{name}_total{{{JOB}}}[1h]))"
     return expr, f"{{{{{by}}}}}"
 
 
 def quantiles(name: str, by: str, matchers: str) -> tuple[tuple[str, str], ...]:
-    """Return the median and the 95th percentile of a histogram."""
+    """Return queries and legends of the median and the 95th percentile of a histogram."""
     buckets = f"sum by ({by}, le) (rate({OWN}{name}_bucket{{{matchers}}}[{RATE}]))"
     return tuple(
         (f"histogram_quantile({share}, {buckets})", f"{{{{{by}}}}} p{name_}")

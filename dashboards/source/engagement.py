@@ -19,16 +19,16 @@ from dashboards.source.panels import (
 from dashboards.source.promql import BY_QUERY, engagement, period
 
 MEANING = (
-    "Engagement of a bot is its messages received; where its provider counts none, its "
-    "interactions; else its conversations started. Only hours that have settled count."
+    "A bot's engagement is its messages received; if its provider counts none, its "
+    "interactions; otherwise its conversations started. Only settled hours count."
 )
-NO_HISTORY = "Needs one week of history, and data in time"
+NO_HISTORY = "Needs one week of history and current data"
 _AGAINST = ((None, VERMILION), (-0.4, ORANGE), (-0.2, BLUE))
 _PER_BOT = "{{project}} {{bot_environment}}"
 
 
 def total(select: str) -> Panel:
-    """Return engagement of the last 24 settled hours."""
+    """Return the panel on engagement in the last 24 settled hours."""
     caption = Caption(
         "Engagement, last 24 settled hours",
         MEANING + " Providers define these differently: compare a bot with itself.",
@@ -38,11 +38,11 @@ def total(select: str) -> Panel:
 
 
 def against_usual(select: str) -> Panel:
-    """Return the last 24 hours against the number expected for them."""
+    """Return the panel on the last 24 hours compared with the expected number."""
     caption = Caption(
         "Change vs. usual for this weekday",
-        "Last 24 settled hours compared with the number that the exporter expects for them from "
-        "up to five weeks of history.",
+        "Last 24 settled hours compared with the number that the exporter expects from up to five "
+        "weeks of history.",
         "percentunit",
         NO_HISTORY,
     )
@@ -51,7 +51,7 @@ def against_usual(select: str) -> Panel:
 
 
 def band(select: str) -> Panel:
-    """Return each bot's engagement in three hours inside its expected band."""
+    """Return the panel on each bot's engagement in three hours, within its expected band."""
     actual, expected = engagement("", "3h", select), engagement("expected", "3h", select)
     away = f"{USUAL} * {engagement('deviation', '3h', select)}"
     caption = Caption(
@@ -70,11 +70,11 @@ def band(select: str) -> Panel:
 
 
 def weeks(select: str) -> Panel:
-    """Return this week, last week, and what was expected."""
+    """Return the panel on this week, last week and the expected numbers."""
     caption = Caption(
         "This week vs. last week and expected",
-        "Sum of the chosen bots in three hours, beside the same hours a week before and the "
-        "expected number. A sum is empty for hours in which no bot has data.",
+        "Sum over the chosen bots in three hours, with the same hours a week before and the "
+        "expected number. Empty for hours in which no bot has data.",
         no_value=NO_HISTORY,
     )
     actual = engagement("", "3h", select)
@@ -88,10 +88,10 @@ def weeks(select: str) -> Panel:
 
 
 def learnt(select: str) -> Panel:
-    """Return how many weeks the expectation rests on."""
+    """Return the panel on how many weeks the expectation is based on."""
     caption = Caption(
         "Weeks of history (of 5)",
-        "Of the bot that has least. Fewer than one: no expectation and no drop alert. Fewer than "
+        "For the bot with the least. Fewer than one: no expectation and no drop alert. Fewer than "
         "four: drop alerts are provisional.",
         "none",
         "No hour has settled yet",
@@ -101,15 +101,15 @@ def learnt(select: str) -> Panel:
 
 
 def holidays(select: str) -> str:
-    """Return a query for the bots whose newest settled hour lies on a configured holiday."""
+    """Return a query for the bots whose newest settled hour is on a configured holiday."""
     return f"{engagement('holiday', matchers=select)} == 1"
 
 
 def age(targets: str) -> Panel:
-    """Return how old the oldest data is."""
+    """Return the panel on the age of the oldest data."""
     caption = Caption(
         "Data age",
-        "Time since the end of the newest settled data, oldest query first. All values here are "
+        "Time since the end of the newest settled data, for the oldest query. Values here may be "
         "that old. Hours settle only after the vendor's usual delay, so an hour or two is normal.",
         "s",
         "No successful poll yet",
@@ -119,11 +119,11 @@ def age(targets: str) -> Panel:
 
 
 def late(targets: str) -> Panel:
-    """Return how many queries are later than they may be."""
+    """Return the panel on queries whose data is late."""
     caption = Caption(
         "Queries with late data",
-        "Queries whose newest settled data is older than period and expected lag. Their values "
-        "are not exported; they are not 0.",
+        "Queries whose newest settled data is older than period and expected lag explain. Their "
+        "values are not exported; they are not 0.",
         "none",
         "No successful poll yet",
     )

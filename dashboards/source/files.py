@@ -1,4 +1,4 @@
-"""The generated files: boards, rules, and boards for import by hand."""
+"""Generates the files: boards, rules, and boards for import by hand."""
 
 import json
 from collections.abc import Iterator
@@ -31,12 +31,12 @@ def generated(thresholds: Thresholds, links: Links) -> dict[str, str]:
 
 
 def importable_boards() -> dict[str, str]:
-    """Return every board in the form that Grafana's import page reads, by file name."""
+    """Return every board in the format of Grafana's import page, by file name."""
     return {f"{board.uid}.json": importable(rendered(board)) for board in boards()}
 
 
 def importable(text: str) -> str:
-    """Return a board for import by hand: Grafana asks for the data source when it is imported."""
+    """Return a board for import by hand, for which Grafana asks for the data source."""
     document = json.loads(text)
     requirement = {
         "type": "datasource",

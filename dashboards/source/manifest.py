@@ -1,4 +1,4 @@
-"""One board for each shipped manifest, made from the families that its queries feed."""
+"""One board per shipped manifest, built from the families that its queries feed."""
 
 from collections.abc import Iterator
 
@@ -27,7 +27,7 @@ def board(manifest: LoadedManifest) -> DashboardPage:
     return DashboardPage(
         uid=f"chatbot-{name}",
         title=f"Chatbots: {title}",
-        description=f"All metrics that the exporter reads from {title} by a manifest.",
+        description=f"All metrics that the exporter reads from {title} with a manifest.",
         variables=variables(f'provider="{name}"'),
         rows=(
             Row("Now", (engagement.age(accounts), engagement.late(accounts))),
@@ -72,10 +72,10 @@ def _panel(provider: str, family: Family, used: set[str]) -> Panel:
         + (
             "Increase over the graph's step (an hour or more), when the API reports it."
             if counter
-            else "Of the newest settled window; never add it up."
+            else "The newest settled window; never add values up."
         ),
         "currencyUSD" if "_usd_" in family.name else "short",
-        "Nothing counted yet" if counter else "No value in time, see Data age",
+        "Nothing counted yet" if counter else "No current value, see Data age",
     )
     if counter:
         increase = promql.once(f"increase({family.name}{{{select}}}[$__interval])")
@@ -91,6 +91,6 @@ def _about(manifest: LoadedManifest) -> Panel:
     return text_panel(
         "Definitions",
         f"Values follow the definitions of [the API]({manifest.settings.documentation}). What the "
-        f"manifest `{manifest.settings.name}` knows of it is {facts}; see its page in the docs.\n\n"
-        "Counters grow when the API reports, also for past hours and days. Days are those of UTC.",
+        f"manifest `{manifest.settings.name}` knows about it is {facts}; see its page in the docs.\n\n"
+        "Counters grow when the API reports, even for past hours and days. Days are in UTC.",
     )

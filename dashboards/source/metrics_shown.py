@@ -1,4 +1,4 @@
-"""Which metrics each provider feeds, by query, and how a provider's dashboard shows each of them."""
+"""The metrics that each provider feeds, by query, and how the provider's dashboard shows them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,8 +9,8 @@ class PanelKind(Enum):
     """How a metric is drawn."""
 
     COUNTER = "counter"  # increase per hour, or per day when zoomed out
-    GAUGE = "gauge"  # as it is
-    TOP = "top"  # the greatest ten, now
+    GAUGE = "gauge"  # the value itself
+    TOP = "top"  # the ten highest values now
     NAMES = "names"  # a table of labels
 
 
@@ -18,8 +18,8 @@ class PanelKind(Enum):
 class MetricPanel:
     """One family on a board.
 
-    ``by`` is the label with a line for each value, ``note`` a warning. ``needs`` is what an empty panel of
-    a query that is configured and polled needs.
+    ``by`` is the label that has a line per value, ``note`` a warning. ``needs`` is what is missing
+    if the panel of a configured and polled query is empty.
     """
 
     family: str
@@ -32,19 +32,19 @@ class MetricPanel:
 
     @property
     def no_value(self) -> str:
-        """What the panel says where a poll has succeeded and there is nothing to show."""
+        """Return the text of an empty panel once a poll has succeeded."""
         if self.needs:
             return f"Needs {self.needs}"
         if self.kind is PanelKind.COUNTER:
             return "Nothing counted yet"
-        return "No value in time, see Data age"
+        return "No current value, see Data age"
 
 
 @dataclass(frozen=True, slots=True)
 class QueryRow:
     """A row of a board: the families (without ``chatbot_``) that one query feeds.
 
-    ``setting`` is what the settings need for it; empty where the query is on by default.
+    ``setting`` is the setting that turns the query on; empty if it is on by default.
     """
 
     query: str
@@ -63,22 +63,22 @@ def _gauge(
     return MetricPanel(f"chatbot_{family}", title, by, note, PanelKind.GAUGE, unit, needs)
 
 
-_NEVER_ADD = "People are counted once in each window: never add windows, channels or bots."
-_UNITS = "the setting `units` for it, and data in time"
-_NO_UNITS = "data in time, and no setting `units` for it"
-_SECONDS = "There only when the target's `units` say what the API's number means."
-_RAW = "In the unit that the API returns; `units` in the settings turns it into a known one."
+_NEVER_ADD = "People are counted once per window: never add windows, channels or bots."
+_UNITS = "the setting `units` for it, and current data"
+_NO_UNITS = "current data, and no setting `units` for it"
+_SECONDS = "Exists only if the target's `units` define what the API's number means."
+_RAW = "In the API's own unit; the setting `units` converts it to a known one."
 
 ALL_METRICS: tuple[MetricPanel, ...] = (
     _counter("messages_received", "Messages received", "channel"),
-    _counter("messages_sent", "Messages sent", "channel", "Without messages by people."),
+    _counter("messages_sent", "Messages sent", "channel", "Without messages from people."),
     _counter("operator_messages_sent", "Messages by people", "channel"),
-    _counter("interactions", "Interactions", "interaction_type", "A turn as the vendor counts it."),
+    _counter("interactions", "Interactions", "interaction_type", "Turns as defined by the vendor."),
     _counter(
         "conversations_started",
         "Conversations started",
         "channel",
-        "Counted in the hour of the start; the vendor decides when a conversation has ended.",
+        "Counted in the hour of the start; the vendor decides when a conversation ends.",
     ),
     _counter("new_users", "New users", "channel", "First contacts."),
     _counter("flow_triggers", "Flow triggers"),
@@ -87,8 +87,8 @@ ALL_METRICS: tuple[MetricPanel, ...] = (
     _counter("nlp_misses", "Inputs not matched", "channel"),
     _counter("handovers", "Handovers", "channel", "Events, not conversations."),
     _counter("goals_reached", "Goals reached", "goal"),
-    _counter("feedback", "Feedback", "rating", "Below 20 ratings a share is noise."),
-    _counter("events", "Events", "event", "Names beyond the allow list are `other`."),
+    _counter("feedback", "Feedback", "rating", "With fewer than 20 ratings, shares are noise."),
+    _counter("events", "Events", "event", "Names outside the allow list are `other`."),
     _counter("outbound_api_requests", "Outbound API requests", "tool"),
     _counter("outbound_api_request_errors", "Outbound API errors", "tool"),
     _counter("function_calls", "Function calls", "function"),
@@ -102,7 +102,7 @@ ALL_METRICS: tuple[MetricPanel, ...] = (
     _counter("llm_tokens", "Language model tokens", "token_type"),
     _gauge("active_users", "Active users", "window", _NEVER_ADD),
     _gauge("returning_users", "Returning users", "window", _NEVER_ADD),
-    _gauge("known_users", "Known users", "", "A level; it may fall when people are deleted."),
+    _gauge("known_users", "Known users", "", "May fall when people are deleted."),
     _gauge(
         "active_conversations",
         "Active conversations",
@@ -114,14 +114,14 @@ ALL_METRICS: tuple[MetricPanel, ...] = (
         "chatbot_top_intent_matches",
         "Most used intents",
         "intent",
-        "The ten greatest now; which ones they are changes.",
+        "The ten most used now; the list changes.",
         PanelKind.TOP,
     ),
     MetricPanel(
         "chatbot_function_info",
         "Function names",
         "",
-        "Which name a function's id has.",
+        "The name of each function id.",
         PanelKind.NAMES,
     ),
     _gauge(
@@ -154,17 +154,15 @@ ALL_METRICS: tuple[MetricPanel, ...] = (
     _gauge(
         "takeover_ratio", "Taken over by people", "channel", _SECONDS, "percentunit", needs=_UNITS
     ),
+    _counter("voiceflow_credit_usage", "Credit usage", "usage_type", "In the API's own unit."),
     _counter(
-        "voiceflow_credit_usage", "Credit usage", "usage_type", "In the unit that the API returns."
-    ),
-    _counter(
-        "inkeep_escalations", "Escalations by kind", "kind", "Includes `downvote`, no handover."
+        "inkeep_escalations", "Escalations by kind", "kind", "Includes `downvote`, not a handover."
     ),
     _counter(
         "inkeep_conversation_user_messages",
         "User messages by start of conversation",
         "channel",
-        "An hour may still grow after it has closed.",
+        "An hour may still grow after its end.",
     ),
     _counter("chatlayer_messages", "Messages by kind", "kind", "Kinds are the API's own."),
     _gauge("chatlayer_users", "Users by kind", "kind", "Kinds are the API's own. " + _NEVER_ADD),
@@ -173,14 +171,14 @@ ALL_METRICS: tuple[MetricPanel, ...] = (
         "chatbot_chatlayer_event_volume_30d",
         "Event volume, 30 days",
         "event",
-        "As the definitions list says: a check on Events.",
+        "As in the list of definitions; a check on Events.",
         PanelKind.TOP,
     ),
     MetricPanel(
         "chatbot_flowxo_top_flow_triggers",
         "Most used flows",
         "flow",
-        "The greatest now; of the account, not of one bot.",
+        "The most used now, for the account, not for one bot.",
         PanelKind.TOP,
     ),
     _counter("xenioo_messages", "Messages (type 3)", "channel", "Direction undocumented."),
@@ -210,7 +208,7 @@ ALL_METRICS: tuple[MetricPanel, ...] = (
     ),
 )
 
-_EVENT_MAP = "an event that `events.event_map` maps to it"
+_EVENT_MAP = "an event that `events.event_map` maps to this metric"
 
 PROVIDERS: dict[str, tuple[str, tuple[QueryRow, ...]]] = {
     "voiceflow": (
@@ -352,18 +350,18 @@ PROVIDERS: dict[str, tuple[str, tuple[QueryRow, ...]]] = {
         ),
     ),
 }
-"""Provider's name in the settings to its own name, and its rows in order."""
+"""By the provider's name in the settings: its own name, and its rows in order."""
 
 NOT_SHOWN: dict[str, str] = {
-    "chatbot_flowxo_top_message_uses": "what users wrote: off by default, and not for a wall",
-    "chatbot_period_*": "newest settled period of a counter that is shown; the rules read it",
-    "chatbot_engagement_holiday": "an annotation, no panel",
+    "chatbot_flowxo_top_message_uses": "text from users: off by default, not for a public screen",
+    "chatbot_period_*": "newest settled period of a counter that is shown; used by the rules",
+    "chatbot_engagement_holiday": "shown as an annotation",
 }
-"""Families of the catalogue on no board, and why; ``*`` stands for any ending."""
+"""Families of the catalogue that no board shows, and why; ``*`` matches any ending."""
 
 
 def metric_panels(row: QueryRow) -> list[MetricPanel]:
-    """Return the panels of a row, in its order."""
+    """Return the panels of a row in order."""
     by_family = {panel.family: panel for panel in ALL_METRICS}
     found = [by_family["chatbot_" + name] for name in row.families]
     mapped = row.setting == "events.event_map"

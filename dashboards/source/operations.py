@@ -1,4 +1,4 @@
-"""The board for operators of the exporter: polls, budgets, data quality, the ledger."""
+"""The board for operators of the exporter: polls, budgets, data quality, ledger."""
 
 from dashboards.source import promql
 from dashboards.source.dashboard import DashboardPage, Row, Variable
@@ -86,7 +86,7 @@ def _now() -> tuple[Panel, ...]:
         ),
         _stat(
             "Oldest data",
-            "Time since the end of the newest settled data, oldest query.",
+            "Time since the end of the newest settled data, for the oldest query.",
             f"max(time() - {OWN}data_end_timestamp_seconds{{{ANY}}})",
             "s",
             ((None, BLUE), (14_400, ORANGE), (43_200, VERMILION)),
@@ -100,7 +100,7 @@ def _now() -> tuple[Panel, ...]:
         ),
         _stat(
             "Suspicious responses (quarantined)",
-            "Queries whose last response looks like a collapse. The exporter counts it after confirmation.",
+            "Queries whose last response looks like a collapse. It is counted once confirmed.",
             f"sum({promql.once(f'{OWN}quarantined{{{ANY}}}')})",
             "none",
             _BAD_FROM_ONE,
@@ -134,8 +134,8 @@ def _queries() -> Panel:
     }
     caption = Caption(
         "Queries",
-        "One row for each query. Data age above period and allowance is late. Behind: age of the "
-        "oldest unsettled bucket. Empty cells: before the first poll has ended.",
+        "One row per query. Data is late if its age exceeds period and allowance. Behind: age of "
+        "the oldest unsettled bucket. Empty cells: the first poll has not ended yet.",
         "none",
     )
     return table_panel(caption, columns, sort_by="Up")

@@ -1,4 +1,4 @@
-"""The overview across providers: how much, against usual, how many people, can I trust this."""
+"""The overview of all providers: engagement, change vs. usual, people, reliability of the data."""
 
 from dashboards.source import engagement, promql
 from dashboards.source.dashboard import DashboardPage, Row, Variable
@@ -16,7 +16,7 @@ from dashboards.source.panels import (
     timeline,
 )
 
-LATE = "No value in time, see Data age"
+LATE = "No current value, see Data age"
 UID = "chatbot-overview"
 BOTS = promql.bots()
 TARGETS = promql.targets()
@@ -69,27 +69,27 @@ def _now() -> tuple[Panel, ...]:
         engagement.late(TARGETS),
         _share(
             "Contained, last 24 h",
-            "One minus handovers by conversations, of bots that report both. A user who leaves "
+            "One minus handovers per conversation, for bots that report both. A user who leaves "
             "without an answer counts as contained; compare with the fallback share.",
             f"1 - {_ratio('handovers', 'conversations_started')}",
             "a bot with conversations and handovers",
         ),
         _share(
             "Fallback share, last 24 h",
-            "Fallback replies by messages received, of bots that report both.",
+            "Fallback replies per message received, for bots that report both.",
             _ratio("fallbacks", "messages_received"),
             "a bot with messages and fallback replies",
         ),
         _share(
             "Positive feedback, last 7 days",
-            "Positive by positive and negative ratings; empty below 20 of them.",
+            "Share of positive ratings among positive and negative ones; needs 20 of them.",
             f"""{_increase("feedback", "7d", 'rating="positive"')} / """
             f"""({_increase("feedback", "7d", 'rating=~"positive|negative"')} >= 20)""",
             "20 ratings in 7 days",
         ),
         _share(
             "Outbound API errors, last 24 h",
-            "Failed requests of the bots to other APIs, by all of them.",
+            "Share of the bots' requests to other APIs that failed.",
             f"{_increase('outbound_api_request_errors', '24h')} / "
             f"({_increase('outbound_api_requests', '24h')} > 0)",
             "a bot with API requests in 24 hours",
@@ -103,7 +103,7 @@ def _share(title: str, description: str, expr: str, needs: str) -> Panel:
 
 
 def _ratio(part: str, whole: str) -> str:
-    """Return the share of the last 24 hours, over the bots that count both."""
+    """Return the share over the last 24 hours, for the bots that count both."""
 
     def mean(family: str) -> str:
         return promql.once(f'avg_over_time(chatbot_period_{family}{{{BOTS},period="hour"}}[24h])')
@@ -152,8 +152,9 @@ def _table() -> Panel:
         "Bots by anomaly score",
         engagement.MEANING
         + " Score: distance of the last 24 hours from the expected number, in usual deviations "
-        f"of the bot; below or above usual is beyond {USUAL}. Active users: over a day if the provider "
-        "reports it, else over its own window. Empty cells: not in time, not available, or needs one week of history.",
+        f"of the bot; beyond {USUAL} is below or above usual. Active users: over a day if the "
+        "provider reports that, else over its own window. Empty cells: late, not available, or less "
+        "than a week of history.",
         no_value=engagement.NO_HISTORY,
     )
     link = (
@@ -185,8 +186,8 @@ def _by_provider() -> Panel:
 def _people() -> Panel:
     caption = Caption(
         "Active users by bot and window",
-        "As each provider defines them. Never add windows, channels or bots: one person may be "
-        "in several.",
+        "As defined by each provider. Never add windows, channels or bots: one person may be in "
+        "several of them.",
         no_value=LATE,
     )
     expr = f'max by ({promql.BY_BOT}, window) (chatbot_active_users{{{BOTS},channel=""}})'
@@ -209,8 +210,8 @@ def _definitions() -> Panel:
     return text_panel(
         "Definitions",
         f"**Engagement.** {engagement.MEANING}\n\n"
-        "**Usual** is what the exporter expects of the same hours of the week, learnt from up to five weeks "
-        "that the vendor and the ledger know (at least one is needed), at the level of the last days.\n\n"
+        "**Usual** is what the exporter expects for the same hours of the week, learnt from up to "
+        "five weeks of history (at least one) and adjusted to the level of the last days.\n\n"
         "**No value is not zero.** A value is not exported while its data is late; *Data age* shows "
         "the delay. A provider's dashboard shows only metrics that the provider offers.",
     )

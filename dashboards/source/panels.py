@@ -1,4 +1,4 @@
-"""Panels: every one has a title, a description, a unit and words for "no value"."""
+"""Builds panels, each with a title, a description, a unit and a text for "no value"."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,8 +29,8 @@ PROVIDER_COLOURS = {
     "voiceflow": SKY,
     "xenioo": PINK,
 }
-"""Okabe and Ito's colours, which people with any colour vision can distinguish; status runs from blue to
-orange to vermilion, and always has a number, a word or an arrow as well."""
+"""Okabe and Ito's colours, which people with any colour vision can distinguish. Status goes from
+blue to orange to vermilion, and always has a number, a word or an arrow as well."""
 
 SOURCE = model.DataSourceRef(type_val="prometheus", uid="${datasource}")
 GAP_MS = 7_200_000
@@ -39,12 +39,12 @@ Captioned = TypeVar("Captioned", stat.Panel, timeseries.Panel, statetimeline.Pan
 Steps: TypeAlias = tuple[tuple[float | None, str], ...]
 PLAIN: Steps = ((None, BLUE),)
 USUAL = 3
-"""So many usual deviations from the expected number are still as expected."""
+"""Up to this many usual deviations from the expected number are still as expected."""
 
 
 @dataclass(frozen=True, slots=True)
 class Caption:
-    """Title, description and unit of a panel; ``no_value`` says why nothing is shown."""
+    """Title, description and unit of a panel; ``no_value`` is the text of an empty one."""
 
     title: str
     description: str
@@ -110,7 +110,7 @@ def graph(
 
 
 def timeline(caption: Caption, expr: str, legend: str) -> Panel:
-    """Return when something was so, one lane a series, in words as well as colour."""
+    """Return a timeline with one lane per series, in words as well as colour."""
     firing = model.ValueMap(
         options={"1": model.ValueMappingResult(text="firing", color=VERMILION, index=0)}
     )
@@ -133,10 +133,10 @@ def table_panel(
     sort_by: str = "",
     in_words: str = "",
 ) -> Panel:
-    """Return the present values side by side, a row for each label set.
+    """Return a table of present values with one row per label set.
 
-    ``columns`` are title to ``(query, unit)``. ``link`` is where a row leads. ``in_words`` is a
-    column of scores to show as words.
+    ``columns`` maps titles to ``(query, unit)``. ``link`` is the target of a row's link.
+    ``in_words`` is a column of scores to show as words.
     """
     panel = (
         _captioned(table.Panel(), caption)
@@ -155,7 +155,7 @@ def table_panel(
         look = (("mappings", _score_words()), ("custom.cellOptions", {"type": "color-text"}))
         panel.override_by_name(in_words, _properties(look))
     if link:
-        row = {"title": "Open its provider's board", "url": link, "targetBlank": False}
+        row = {"title": "Open the provider's board", "url": link, "targetBlank": False}
         panel.override_by_name("project", _properties((("links", [row]),)))
     return panel
 
@@ -174,12 +174,12 @@ def text_panel(title: str, content: str, *, height: int = 5) -> Panel:
 
 
 def fixed(colour: str) -> tuple[tuple[str, object], ...]:
-    """Return the override that gives a line one colour."""
+    """Return the override for a line of a fixed colour."""
     return (("color", {"mode": "fixed", "fixedColor": colour}),)
 
 
 def dashed(colour: str) -> tuple[tuple[str, object], ...]:
-    """Return the overrides of a thin dashed line."""
+    """Return the overrides for a thin dashed line."""
     return (
         *fixed(colour),
         ("custom.lineStyle", {"fill": "dash", "dash": [8, 8]}),
@@ -188,15 +188,15 @@ def dashed(colour: str) -> tuple[tuple[str, object], ...]:
 
 
 def band_edge() -> tuple[tuple[str, object], ...]:
-    """Return the overrides of an edge of a band: a thin line.
+    """Return the overrides for the edge of a band: a thin line.
 
-    A filling would have to name the other edge, whose name differs from bot to bot.
+    A fill would have to name the other edge, whose name differs between bots.
     """
     return (*fixed(GREY), ("custom.lineWidth", 1))
 
 
 def invisible() -> tuple[tuple[str, object], ...]:
-    """Return the overrides of a line that is there for its legend only."""
+    """Return the overrides for a line that only provides a legend."""
     return (*fixed(GREY), ("custom.lineWidth", 0), ("custom.showPoints", "never"))
 
 

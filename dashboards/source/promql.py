@@ -1,8 +1,8 @@
-"""What dashboards and rules share: labels, selectors, and queries over several replicas.
+"""PromQL shared by dashboards and rules: labels, selectors, and queries over several replicas.
 
-Replicas of one exporter, scraped one by one, differ in ``instance`` and ``pod`` and show the same
-values; exporters differ in ``job``. So every query about a bot or a target first takes one of the
-replicas (``once``), or adds what each of them has done itself (``SELF_COUNTED``).
+Replicas of one exporter, scraped separately, differ in ``instance`` and ``pod`` and show the same
+values; exporters differ in ``job``. So every query about a bot or a target first picks one replica
+(``once``), or adds up what each replica has done itself (``SELF_COUNTED``).
 """
 
 BOT = ("provider", "target", "project", "bot_environment")
@@ -12,24 +12,24 @@ BY_QUERY = ", ".join(("job", *QUERY))
 JOB = 'job=~"$job",instance=~"$instance"'
 REPLICA = "instance, pod"
 SELF_COUNTED = frozenset(
-    {"polls", "poll_failures", "polls_skipped", "api_requests", "throttled"}  # each replica its own
+    {"polls", "poll_failures", "polls_skipped", "api_requests", "throttled"}  # per replica
 )
 
 
 def once(query: str) -> str:
-    """Return ``query`` with one series in place of those of several replicas."""
+    """Return ``query`` reduced to one series for all replicas."""
     return f"max without ({REPLICA}) ({query})"
 
 
 def engagement(family: str, window: str = "", matchers: str = "", offset: str = "") -> str:
-    """Return an engagement gauge (``""``, ``"expected"``, ``"score"`` …), of one window if given."""
+    """Return an engagement gauge (``""``, ``"expected"``, ``"score"`` …), for a window if given."""
     name = f"chatbot_engagement_{family}".rstrip("_")
     select = ",".join(each for each in (f'window="{window}"' if window else "", matchers) if each)
     return once(f"{name}{{{select}}}{offset}" if select else name)
 
 
 def grown(counter: str, matchers: str, window: str) -> str:
-    """Return how much a counter of the exporter (without prefix and ``_total``) grew in a window."""
+    """Return the growth of an exporter counter (without prefix and ``_total``) in a window."""
     series = f"chatbot_exporter_{counter}_total"
     query = (
         f"increase({series}{{{matchers}}}[{window}])"
@@ -40,9 +40,9 @@ def grown(counter: str, matchers: str, window: str) -> str:
 
 
 def polls_lost(counter: str, matchers: str, window: str) -> str:
-    """Return how many polls failed or were skipped (``counter``) by query and reason.
+    """Return the number of failed or skipped polls (``counter``) by query and reason.
 
-    It is 0 for a target of which none was.
+    A target without any shows 0.
     """
     target = "job, provider, target"
     lost = f"sum by ({BY_QUERY}, reason) ({grown(counter, matchers, window)}) > 0"
@@ -51,7 +51,7 @@ def polls_lost(counter: str, matchers: str, window: str) -> str:
 
 
 def bots(provider: str = "", *more: str) -> str:
-    """Return the matchers of a board's bot variables; one provider is fixed, all are chosen."""
+    """Return the matchers of a board's bot variables, with a fixed ``provider`` if given."""
     rest = (f'{label}=~"${label}"' for label in BOT[2:])
     return ",".join((targets(provider), *rest, *more))
 
@@ -63,9 +63,9 @@ def targets(provider: str = "") -> str:
 
 
 def period(matchers: str = "") -> str:
-    """Return a query for the length of each query's period in seconds: an hour, or a local day.
+    """Return the length of each query's period in seconds: an hour, or a local day.
 
-    A day is taken as 25 hours, its length where the clock goes back.
+    A day counts as 25 hours, its longest, when clocks go back.
     """
     info = "chatbot_exporter_target_info"
     more = f"{matchers}," if matchers else ""

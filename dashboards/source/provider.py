@@ -1,4 +1,4 @@
-"""One board for each provider, with a row for each of its queries."""
+"""One board per provider, with a row for each of its queries."""
 
 from dashboards.source import engagement, overview, promql
 from dashboards.source.dashboard import DashboardPage, Row
@@ -87,7 +87,7 @@ def _engagement(provider: str) -> tuple[Panel, ...]:
 
 
 def _query_row(provider: str, row: QueryRow) -> Row:
-    """Return the row of a query; it is collapsed where the settings have to ask for it."""
+    """Return the row of a query, collapsed if the query is off by default."""
     title = f"{row.title} (setting `{row.setting}`)" if row.setting else row.title
     panels = [_metric(provider, row, metric) for metric in metric_panels(row)]
     return Row(title, panels, collapsed=bool(row.setting))
@@ -109,9 +109,9 @@ def _metric(provider: str, row: QueryRow, metric: MetricPanel) -> Panel:
 
 
 def _state(provider: str, row: QueryRow, shown: str) -> str:
-    """Return a query that names, in the label ``state``, why there is nothing to show.
+    """Return a query whose label ``state`` says why there is nothing to show.
 
-    It finds nothing where there is something, and where a poll has succeeded.
+    It returns nothing if there is something to show, or if a poll has succeeded.
     """
     chosen = f'{promql.targets(provider)},query=~"{row.query}(/.+)?"'
     listed = _LISTS.get(provider)
@@ -158,7 +158,7 @@ def _names(metric: MetricPanel, caption: Caption, select: str, state: str) -> Pa
 
 
 def _labels(metric: MetricPanel) -> tuple[str, ...]:
-    """Return the labels in which lines of ``metric`` may differ."""
+    """Return the labels by which lines of ``metric`` may differ."""
     if metric.family in _ACCOUNT_WIDE:
         return ("window", metric.by)
     base = ("project",) if metric.family in _NO_ENVIRONMENT else ("project", "bot_environment")
@@ -184,7 +184,7 @@ def _description(provider: str, metric: MetricPanel) -> str:
     kind = (
         "Increase over the graph's step (an hour or more); buckets appear as the API reports them."
         if metric.kind is PanelKind.COUNTER
-        else "Of the newest settled window that the API reported."
+        else "The newest settled window that the API reported."
     )
     note = f" {metric.note}" if metric.note else ""
     return (
@@ -198,7 +198,7 @@ def _age(provider: str) -> Panel:
     by = promql.BY_QUERY
     caption = Caption(
         "Age of the newest data beyond its period",
-        "Time since the end of the newest settled data, less its period. Above its allowance the "
+        "Time since the end of the newest settled data, minus its period. Above the allowance "
         "values are not exported; three hours above it, ChatbotDataStale fires.",
         "s",
         "No successful poll yet",
@@ -229,6 +229,6 @@ def _definitions(title: str) -> Panel:
         f"Values follow {title}'s own definitions; see the provider's page in the docs. "
         "Hours start in UTC, days in the target's time zone; the axis uses "
         "your browser's time zone.\n\n"
-        "Counters grow when the API reports, also for past hours. Engagement shows settled hours "
-        "only, at a fixed delay, so that weeks are comparable. A late value is absent, not 0.",
+        "Counters grow when the API reports, even for past hours. Engagement shows only settled "
+        "hours, with a fixed delay, so that weeks are comparable. A late value is absent, not 0.",
     )

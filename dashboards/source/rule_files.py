@@ -1,4 +1,4 @@
-"""Rules in the forms that Prometheus, Grafana and Alertmanager read."""
+"""Renders rules in the formats of Prometheus and Grafana."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,14 +19,14 @@ GRAFANA_EVERY_S = 60
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """Where the links of alerts lead: the page of runbooks, and Grafana without a final /."""
+    """The targets of links in alerts: the runbook page, and Grafana without a trailing /."""
 
     runbooks: str = RUNBOOKS
     grafana: str = GRAFANA
 
 
 class _Plain(yaml.SafeDumper):
-    """YAML as people write it: expressions in blocks, keys in order."""
+    """YAML as people write it: expressions as blocks, keys in order."""
 
     def represent_str(self, data: str) -> yaml.ScalarNode:
         style = "|" if "\n" in data else None
@@ -37,12 +37,12 @@ _Plain.add_representer(str, _Plain.represent_str)
 
 
 def dumped(document: Any) -> str:
-    """Return YAML with a note of where it comes from."""
+    """Return YAML, headed by a note on its source."""
     return NOTE + yaml.dump(document, Dumper=_Plain, sort_keys=False, width=1_000)
 
 
 def prometheus_rules(thresholds: Thresholds, links: Links) -> dict[str, Any]:
-    """Return Prometheus' rule file: what two alerts need recorded comes before the alerts."""
+    """Return Prometheus' rule file, with recording rules before the alerts that use them."""
     shares = (thresholds.fallback, thresholds.handover)
     recorded = [{"record": name, "expr": expr} for share in shares for name, expr in records(share)]
     recorded.append(dict(zip(("record", "expr"), spend.record(), strict=True)))
@@ -103,10 +103,10 @@ def _annotations(alert: Alert, links: Links) -> dict[str, str]:
 
 
 def _managed(alert: Alert, links: Links) -> dict[str, Any]:
-    """Return one Grafana-managed rule: whatever the expression finds counts 1, above 0.
+    """Return one Grafana-managed rule: each result of the expression counts 1, and fires above 0.
 
-    No data is no alarm: lateness has an alert of its own. Only of the exporter itself, silence is
-    an alarm. Titles are unique in Grafana, so that of a provisional alert says so.
+    No data is no alarm, because lateness has its own alert; only silence of the exporter itself is.
+    Grafana requires unique titles, so provisional alerts have their own.
     """
     if alert.grafana_below:
         expr, least = alert.grafana_below
@@ -151,7 +151,7 @@ def _threshold(evaluator: dict[str, Any]) -> dict[str, Any]:
 
 
 def _uid(name: str) -> str:
-    """Return a uid that is stable and at most 40 characters."""
+    """Return a stable uid of at most 40 characters."""
     return "chatbot-" + name.removeprefix("Chatbot").lower()
 
 

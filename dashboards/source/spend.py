@@ -1,4 +1,4 @@
-"""What language models cost: a board, and when the cost of a day is far above usual."""
+"""The cost of language models: a board, and the rule for a day far above usual."""
 
 from dashboards.source import promql
 from dashboards.source.dashboard import DashboardPage, Row, Variable
@@ -7,11 +7,11 @@ from dashboards.source.panels import Caption, Curve, Panel, graph, stat_panel, t
 
 UID = "chatbot-spend"
 DAY = "bot:chatbot_llm_cost_usd:sum24h"
-"""Recorded: dollars of the last 24 hours, by target."""
+"""Recording rule: dollars in the last 24 hours, by target."""
 USUAL = f"quantile_over_time(0.5, {DAY}[14d] offset 1d)"
 SHARE, OF_HIGHEST, LEAST_USD = 2.5, 1.25, 5
-"""A day is unusual above this share of the median of two weeks, and of the highest day of a week,
-which a weekly job reaches; and at least by so many dollars."""
+"""A day is unusual if it exceeds these multiples of the median of two weeks and of the highest day
+of a week (which a weekly job reaches), and the median by at least this many dollars."""
 
 _COST = "chatbot_llm_cost_usd_total"
 _CHOSEN = f'{promql.targets()},project=~"$project"'
@@ -19,12 +19,12 @@ _EMPTY = "No target reports costs"
 
 
 def record() -> tuple[str, str]:
-    """Return name and expression of the recorded series."""
+    """Return the name and expression of the recording rule."""
     return DAY, f"sum by (job, provider, target) ({promql.once(f'increase({_COST}[24h])')})"
 
 
 def far_above_usual() -> str:
-    """Return the condition of the alert; it needs a week of history."""
+    """Return the condition of the alert, which needs a week of history."""
     return (
         f"{DAY} > {SHARE:g} * {USUAL}\n"
         f"and {DAY} > {OF_HIGHEST:g} * max_over_time({DAY}[7d] offset 1d)\n"
@@ -38,7 +38,7 @@ def board() -> DashboardPage:
     return DashboardPage(
         uid=UID,
         title="Chatbots: spend",
-        description="What language models cost, by account, project and model.",
+        description="Cost of language models by account, project and model.",
         variables=(
             Variable(
                 "provider", "Provider", "label_values(chatbot_exporter_target_info, provider)"
@@ -69,7 +69,7 @@ def _today() -> Panel:
 def _against_usual() -> Panel:
     caption = Caption(
         "Last 24 h vs. usual",
-        "Compared with the median of the two weeks before, of all projects of the chosen accounts.",
+        "Compared with the median of the two weeks before, for all projects of chosen accounts.",
         "percentunit",
         "Needs two days of history",
     )
@@ -106,7 +106,7 @@ def _tokens() -> Panel:
 def _price() -> Panel:
     caption = Caption(
         "Cost of a call",
-        "Cost divided by calls, of accounts that report both.",
+        "Cost divided by calls, for accounts that report both.",
         "currencyUSD",
         "No account reports costs and calls",
     )
@@ -119,7 +119,7 @@ def _price() -> Panel:
 def _about() -> Panel:
     return text_panel(
         "Definitions",
-        "Costs are those that providers report, exact to a millionth of a dollar; they are not "
-        "computed from tokens. Days are those of UTC, and most APIs report them with a delay. "
-        "Free credits and other discounts may not be in them.",
+        "Costs are as reported by the providers, exact to a millionth of a dollar, not computed "
+        "from tokens. Days are in UTC, and most APIs report them with a delay. Free credits and "
+        "other discounts may not be included.",
     )

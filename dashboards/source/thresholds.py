@@ -1,17 +1,17 @@
-"""Every number of the rules, with the reason for it."""
+"""Every number in the rules, with its reason."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """When engagement in the newest ``window`` counts as a drop: score, share and number must agree.
+    """When engagement in the newest ``window`` counts as a drop: all conditions must hold.
 
     ``score``: distance from the expected number, in usual deviations. ``share``: part of the
-    expected number that is left. ``min_expected``: messages that the window should hold; with
-    fewer, chance explains silence. ``pending`` and ``keep_firing``: how long the condition must
-    hold before the alert fires, and how long the alert goes on after it. ``newest``: a shorter
-    window that must be below the same share.
+    expected number that is left. ``min_expected``: messages expected in the window; with fewer,
+    chance explains silence. ``pending`` and ``keep_firing``: how long the condition must hold
+    before the alert fires, and how long the alert fires after it ends. ``newest``: a shorter window
+    that must be below the same share.
     """
 
     name: str
@@ -26,7 +26,7 @@ class Drop:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """When the share of ``part`` in ``whole`` counts as risen: rise, score and total must agree."""
+    """When the share of ``part`` in ``whole`` counts as risen: all conditions must hold."""
 
     name: str
     part: str
@@ -40,18 +40,18 @@ class Share:
 
     @property
     def recorded(self) -> tuple[str, str]:
-        """The names of the recorded total and of the recorded share."""
+        """Return the names of the recorded total and of the recorded share."""
         name = f"bot:chatbot_{self.name.lower()}"
         return f"{name}_base:sum{self.hours}h", f"{name}_share:ratio{self.hours}h"
 
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """The parameters that rules are written from; ``interval_s`` is how often they are evaluated."""
+    """The parameters of all rules; ``interval_s`` is how often they are evaluated."""
 
     interval_s: int = 300
-    # Chosen together, so that nine in ten alerts are drops (docs/replay.md). The values change once
-    # an hour, when an hour has settled: ten minutes guard against a single bad evaluation only.
+    # Chosen together so that nine in ten alerts are real drops (docs/replay.md). Values change once
+    # an hour, when an hour settles, so ten minutes only guard against a single bad evaluation.
     drops: tuple[Drop, ...] = (
         Drop("Sudden", "1h", -4.3, 0.35, 15),
         Drop("Fast", "3h", -4.2, 0.35, 30),

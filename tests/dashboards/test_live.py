@@ -37,10 +37,10 @@ RULES = {
     for rule in group["rules"]
 }
 EMPTY = {
-    "Needs one week of history, and data in time": "the other vendors have three hours",
+    "Needs one week of history and current data": "the other vendors have three hours",
     "Needs a day of events": "the other vendors have three hours",
-    "Needs an event that `events.event_map` maps to it": "the demo maps one event",
-    "Needs the setting `units` for it, and data in time": "the demo has no units",
+    "Needs an event that `events.event_map` maps to this metric": "the demo maps one event",
+    "Needs the setting `units` for it, and current data": "the demo has no units",
     "Needs 20 ratings in 7 days": "three hours have fewer",
     "No poll has failed": "the vendors are well",
     "No poll was skipped": "the same",
