@@ -1,4 +1,4 @@
-"""The tables of ``docs/configuration.md``: every key, as the settings' own classes define it."""
+"""Generates the tables of ``docs/configuration.md`` from the settings classes."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -29,13 +29,13 @@ _MANY = {"duration": "durations", "identifier": "identifiers", "text": "texts"}
 _UNITS = {"duration": {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}}
 _UNITS["size"] = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 _SHARED = {name: field for name, field in TargetOptions.model_fields.items() if name != "base_url"}
-"""What the page tells once for all providers; each has a ``base_url`` of its own."""
+"""Options that the page describes once for all providers; each has its own ``base_url``."""
 
 Fields = Mapping[str, FieldInfo]
 
 
 def tables(options: Mapping[str, type[TargetOptions]]) -> dict[str, str]:
-    """Return the table of every section by its name, with those of the providers ``options``."""
+    """Return the table of every section by name, including those of the providers ``options``."""
     sections: dict[str, Fields] = {
         "top": SettingsFile.model_fields,
         **{name: model.model_fields for name, model in _sections()},
@@ -51,21 +51,21 @@ def tables(options: Mapping[str, type[TargetOptions]]) -> dict[str, str]:
 
 
 def rewritten(page: str, made: Mapping[str, str]) -> str:
-    """Return ``page`` with each table that follows ``<!-- keys: NAME -->`` as ``made`` has it."""
+    """Return ``page`` with each table after ``<!-- keys: NAME -->`` replaced by ``made[NAME]``."""
     return re.sub(
         r"(<!-- keys: (\w+) -->\n\n)(?:\|.*\n)*", lambda found: found[1] + made[found[2]], page
     )
 
 
 def _sections() -> Iterator[tuple[str, type[BaseModel]]]:
-    """Return the keys of the top level that have a table of their own."""
+    """Yield the top-level keys that have their own table."""
     for name, field in SettingsFile.model_fields.items():
         if name != "defaults":
             yield from ((name, model) for model in _models_in(field.annotation))
 
 
 def _own(model: type[TargetOptions]) -> Fields:
-    """Return the provider's own keys, then the common ones that it has another default for."""
+    """Return the provider's own keys, then common ones for which it has another default."""
     fields = model.model_fields
     changed = {k: f for k, f in fields.items() if k in _SHARED and f.default != _SHARED[k].default}
     own = {k: f for k, f in fields.items() if k not in TargetOptions.model_fields}
@@ -87,7 +87,7 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
 
 
 def _row(key: str, field: FieldInfo) -> str:
-    # A provider that only gives another default says nothing else about a common key.
+    # A provider with only another default does not describe the common key again.
     shared = TargetOptions.model_fields.get(key, field)
     kind = field.title or shared.title or _kind(field.annotation)
     meaning = field.description or shared.description or ""

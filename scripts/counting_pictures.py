@@ -1,7 +1,7 @@
-"""``python -m scripts.counting_pictures``: counting as curves, drawn from a real ledger.
+"""``python -m scripts.counting_pictures`` draws how counting works, with a real ledger.
 
-A ledger gets each story poll by poll. The sum of the vendor's hours since the first poll and the
-counter are drawn over time.
+Each story is polled into a ledger. The picture shows the sum of the vendor's hours since the first
+poll, and the counter, over time.
 """
 
 import tempfile
@@ -37,7 +37,7 @@ SVG = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" 
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """Polls by minute: what each hour (from the one before the first poll on) has then."""
+    """Polls by minute: the values of all hours then, from the one before the first poll on."""
 
     name: str
     title: str
@@ -46,7 +46,7 @@ class Story:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """After one poll: minutes since the first, the vendor's growth, and the counter."""
+    """The state after one poll: minutes since the first, the vendor's growth, the counter."""
 
     minute: int
     vendor: float
@@ -62,13 +62,13 @@ STORIES = (
     ),
     Story(
         "counting-retraction",
-        "What the vendor takes back is overhang, and later growth repays it",
+        "Counts that the vendor takes back are overhang, which later growth repays",
         {0: (100, 30), 20: (100, 60), 40: (100, 90, 10), 60: (100, 62, 20), 80: (100, 62, 34)}
         | {100: (100, 62, 51), 120: (100, 62, 70), 140: (100, 62, 88, 6)},
     ),
     Story(
         "counting-write-off",
-        "Overhang that stands for six hours is written off, and growth counts again",
+        "Overhang is written off after six hours, so that growth counts again",
         {0: (100, 30), 60: (100, 120), 120: (100, 60, 5)}
         | {120 + 60 * n: (100, 60, 5, *(6 for _ in range(n))) for n in range(1, 10)},
     ),
@@ -117,7 +117,7 @@ def drawn(story: Story) -> str:
 
 
 def _steps(places: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Return a line that stays level until the next poll."""
+    """Return a line that stays level between polls."""
     bent = [places[0]]
     for x, y in places[1:]:
         bent += [(x, bent[-1][1]), (x, y)]

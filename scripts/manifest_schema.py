@@ -1,4 +1,4 @@
-"""The JSON schema of manifests for editors, as their own classes define it."""
+"""Generates the JSON schema of manifests for editors from their classes."""
 
 import json
 from pathlib import Path

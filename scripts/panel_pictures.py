@@ -1,7 +1,7 @@
-"""``python -m scripts.panel_pictures``: panels drawn from their own queries, into docs/pictures.
+"""``python -m scripts.panel_pictures`` draws panels from their own queries into docs/pictures.
 
-The demo's history goes into a real Prometheus; what a panel's queries return is drawn
-with the title, colours and lines that the board's JSON gives it. It is not Grafana that draws.
+The demo's history goes into a real Prometheus. The results of a panel's queries are drawn with the
+title, colours and lines of the board's JSON, but without Grafana.
 """
 
 import json
@@ -42,7 +42,7 @@ PANELS = (
     ("chatbot-flowxo", "Messages received", 2),
     ("chatbot-exporter", "Polls per hour", 1),
 )
-"""Board, panel, and how many days of it."""
+"""Board, panel, and how many days to draw."""
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 WIDTH, HEIGHT, LEFT, TOP, FOOT = 860, 300, 56, 34, 64
 LEGEND_MOST = 8
@@ -53,7 +53,7 @@ Line = Sequence[tuple[float, float]]
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """A line of a panel: its name, its look in SVG, its points (seconds, value)."""
+    """A line of a panel: its name, its SVG attributes, its points (seconds, value)."""
 
     name: str
     look: str
@@ -62,14 +62,14 @@ class Drawn:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Something that happens at an instant of a picture."""
+    """An event at an instant of a picture."""
 
     at_s: int
     text: str
 
 
 def spans() -> list[Span]:
-    """Return three days after four weeks of sleep; other vendors are in the last quarter of a day."""
+    """Return three days after four idle weeks; other vendors only appear in the last six hours."""
     first_s, awake_s, since_s = NOW_S - 33 * DAY_S, NOW_S - 3 * DAY_S, NOW_S - DAY_S // 4
     return [
         Span(first_s, first_s + HOUR_S, ("flowxo",)),
@@ -93,7 +93,7 @@ def vendors(clock: Clock) -> Vendors:
 
 
 def main() -> None:
-    """Make every picture."""
+    """Draw all pictures."""
     configure_logs("error")
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
@@ -122,7 +122,7 @@ def draw(client: httpx.Client) -> None:
 
 
 def _marks(client: httpx.Client, span: tuple[int, int]) -> Iterator[Mark]:
-    """Yield the outage, the drop, and when which alert about it fires first."""
+    """Yield the outage, the drop, and the first alert about it."""
     yield Mark(OUTAGE_S[0], "API down: no value, no alert")
     yield Mark(DROP_S[0], f"{1 - DROP_SHARE:.0%} fewer messages")
     found = [
@@ -136,12 +136,12 @@ def _marks(client: httpx.Client, span: tuple[int, int]) -> Iterator[Mark]:
 
 
 def path_of(uid: str, title: str) -> Path:
-    """Return where a panel's picture is."""
+    """Return the path of a panel's picture."""
     return FOLDER_OF_PICTURES / f"{uid}-{title.lower().replace('.', '').replace(' ', '-')}.svg"
 
 
 def panel_of(uid: str, title: str) -> dict[str, Any]:
-    """Return a panel as the board's JSON has it."""
+    """Return a panel from the board's JSON."""
     board = json.loads((FOLDER / f"{uid}.json").read_text(encoding="utf-8"))
     found: dict[str, Any] = next(p for p in board["panels"] if p["title"] == title)
     return found
@@ -150,7 +150,7 @@ def panel_of(uid: str, title: str) -> dict[str, Any]:
 def _lines(
     panel: Mapping[str, Any], target: Mapping[str, Any], found: list[Any], before: int
 ) -> Iterator[Drawn]:
-    """Yield the lines of one query, looking as the panel's overrides say."""
+    """Yield the lines of one query, with the look that the panel's overrides define."""
     set_by = {
         each["id"]: each["value"]
         for override in panel["fieldConfig"]["overrides"]
@@ -223,7 +223,7 @@ def _axes(span: tuple[int, int], most: float, place: Any) -> Iterator[str]:
 
 
 def _step(most: float) -> float:
-    """Return the least of 1, 2, 5, 10, 20 … that is a fifth of ``most`` or more."""
+    """Return the smallest of 1, 2, 5, 10, 20 … that is at least a fifth of ``most``."""
     power: float = 10 ** math.floor(math.log10(most / 5))
     return next(power * each for each in (1, 2, 5, 10) if power * each >= most / 5)
 

@@ -1,4 +1,4 @@
-"""The JSON schema of ``exporter.yaml`` for editors, as the settings' own classes define it."""
+"""Generates the JSON schema of ``exporter.yaml`` for editors from the settings classes."""
 
 import json
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from exporter.providers import PROVIDERS
 
 FILE = Path("docs/exporter.schema.json")
 TEXT = {"type": "string"}
-BARE = ("Named", "MappedFamily")  # what may be written as a text alone
+BARE = ("Named", "MappedFamily")  # may be written as plain text
 
 
 def schema(options: Mapping[str, type[TargetOptions]]) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def schema(options: Mapping[str, type[TargetOptions]]) -> dict[str, Any]:
     parts["Secret"] = _secret(parts["Secret"])
     for name, model in options.items():
         part = parts[model.__name__]
-        part["required"] = ["name", "provider"]  # the others may come from defaults
+        part["required"] = ["name", "provider"]  # others may come from defaults
         default = deepcopy(part)
         default.pop("required")
         default["properties"] = {k: v for k, v in part["properties"].items() if k not in OWN}
@@ -55,14 +55,14 @@ def _secret(reference: dict[str, Any]) -> dict[str, Any]:
 
 
 def without_defaults(part: Any) -> Any:
-    """Return ``part`` without defaults: they are in the program's units, not in the file's."""
+    """Return ``part`` without defaults, which are in the program's units, not in the file's."""
     if isinstance(part, list):
         return [without_defaults(each) for each in part]
     if not isinstance(part, dict):
         return part
     return {
         key: {name: without_defaults(each) for name, each in value.items()}
-        if key == "properties"  # one of them may be called default
+        if key == "properties"  # a property may be called "default"
         else without_defaults(value)
         for key, value in part.items()
         if key != "default"

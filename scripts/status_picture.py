@@ -1,4 +1,4 @@
-"""``python -m scripts.status_picture``: docs/pictures/status.png, the demo's page in Chromium."""
+"""``python -m scripts.status_picture`` makes docs/pictures/status.png of the demo in Chromium."""
 
 import shutil
 import subprocess
@@ -17,7 +17,7 @@ WIDTH = 1400
 
 
 def main() -> None:
-    """Run the demo until every bot is judged and something was taken back; picture its page."""
+    """Run the demo until every bot is judged and counts were retracted; picture its page."""
     with subprocess.Popen(  # noqa: S603 - this program
         [sys.executable, "-m", "exporter", "demo", "--listen", URL.removeprefix("http://")]
     ) as demo:
@@ -45,7 +45,7 @@ def _wait() -> None:
         for _ in range(WITHIN_S):
             if _complete(client.get(f"{URL}/api/v1/status").json()):
                 return
-            time.sleep(1)  # noqa: TID251 - it is the demo that is waited for
+            time.sleep(1)  # noqa: TID251 - waits for another process
     raise SystemExit(f"the demo's history was not read within {WITHIN_S} s")
 
 
