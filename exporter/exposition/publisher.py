@@ -111,6 +111,7 @@ class Publisher:
         for target in gone - self._queries.keys():
             self._page.remove((target, SELF))
             self._series_counts.subtract(self._counts_by_target.pop(target, {}))
+        self._page.put(("", SELF), series_samples(self._series_counts))
         for spec in specs.values():
             missing = zero_counts(spec).keys() - self._telemetry.counts.get(spec.target, {}).keys()
             self._telemetry.add(dict.fromkeys(missing, 0.0))

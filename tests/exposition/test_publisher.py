@@ -43,6 +43,24 @@ def test_nothing_is_shown_of_polls_before_the_first_has_ended(tmp_path: Path) ->
     run_virtual(main(), bench.clock)
 
 
+def test_the_series_of_a_removed_target_are_not_counted_any_more(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, ["flowxo", "inkeep"], SETTINGS)
+
+    async def main() -> None:
+        async with bench.running():
+            await bench.until(bench.all_polled, 120)
+            inkeep = {name for name, pairs in bench.scraped if ("target", "inkeep") in pairs}
+            del bench.services["inkeep"]
+            assert not await bench.app.reload(bench._read_settings)
+            bench.scrape()
+            for name in ("series", "series_limit"):
+                counted = {dict(k[1])["family"] for k in bench.scraped if k[0] == PREFIX + name}
+                assert counted
+                assert counted.isdisjoint(inkeep - {key[0] for key in bench.scraped})
+
+    run_virtual(main(), bench.clock)
+
+
 def test_counters_of_events_exist_before_there_is_a_late_or_repeated_one(tmp_path: Path) -> None:
     bench = Bench(tmp_path, ["chatlayer"], {"collectors": ["events"]}, Traffic())
 
