@@ -171,8 +171,8 @@ class Shard:
 class FamilyPage:
     """All lines of one family, spread over blocks by target; the first block is HELP and TYPE."""
 
-    def __init__(self, family: Family, block_lines: int = BLOCK_LINES) -> None:
-        self._head = Block(partial(header, family))
+    def __init__(self, block_lines: int = BLOCK_LINES) -> None:
+        self._family: Family | None = None
         self._block_lines = block_lines
         self._number = 0
         self._shards = [Shard()]
@@ -187,8 +187,13 @@ class FamilyPage:
         family_slice = self._shard(owner).remove(owner)
         self._number -= family_slice.stop - family_slice.start
 
-    def blocks(self) -> list[Block]:
-        """Return the blocks in order, rebuilding stale ones; none if there are no lines."""
+    def blocks(self, family: Family) -> list[Block]:
+        """Return the blocks in order, rebuilding stale ones; none if there are no lines.
+
+        ``family`` may have another help text than before, since a reload replaces own families.
+        """
+        if family != self._family:
+            self._family, self._head = family, Block(partial(header, family))
         self._redistribute()
         for shard in self._shards:
             shard.refresh()

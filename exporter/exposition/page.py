@@ -100,8 +100,12 @@ class MetricsPage:
 
     def publish(self) -> None:
         """Show all samples that were put, at once, from the next scrape on."""
-        family_pages = (family_page for _, family_page in sorted(self._family_pages.items()))
-        blocks = tuple(chain.from_iterable(family_page.blocks() for family_page in family_pages))
+        blocks = tuple(
+            chain.from_iterable(
+                family_page.blocks(self._families[name])
+                for name, family_page in sorted(self._family_pages.items())
+            )
+        )
         page = Snapshot(blocks) if blocks != self._page.blocks else self._page
         self._page = replace(page, pending=frozenset().union(*self._pending.values()))
 
@@ -140,5 +144,5 @@ class MetricsPage:
     def _family_page(self, family: Family) -> FamilyPage:
         found = self._family_pages.get(family.name)
         if found is None:
-            found = self._family_pages[family.name] = FamilyPage(family, self._block_lines)
+            found = self._family_pages[family.name] = FamilyPage(self._block_lines)
         return found

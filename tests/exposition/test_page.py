@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Iterable
+from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -44,6 +45,19 @@ def test_text_is_as_the_format_says() -> None:
         "# HELP things_total Things, with \\\\ and\\nlines.\n# TYPE things_total counter\n"
         'things_total{a="a",b=""} 0.5\nthings_total{a="x",b="q\\"\\\\\\n"} 3\n'
     )
+
+
+def test_a_new_help_text_of_a_family_is_shown_beside_series_that_stay() -> None:
+    families = dict(FAMILIES)
+    shown = MetricsPage(families)
+    shown.put(("t", "q"), [Shown("level", (), 7)])
+    shown.publish()
+
+    families["level"] = replace(families["level"], help="Another help.")
+    shown.put(("t", "q"), [Shown("level", (), 7)])
+    shown.publish()
+
+    assert plain(shown) == "# HELP level Another help.\n# TYPE level gauge\nlevel 7\n"
 
 
 def test_openmetrics_names_the_family_without_total_and_says_when_it_was_created() -> None:
