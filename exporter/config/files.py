@@ -15,14 +15,17 @@ def read_regular(path: Path | str, limit: int) -> bytes:
     Raises ``OSError`` if it cannot be read, is a pipe, a device or a folder, or is larger than
     ``limit`` bytes. Does not wait for the writer of a pipe.
     """
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(handle, "rb") as file:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
+    with open(path, "rb", opener=_without_waiting) as file:  # noqa: PTH123 - Path takes no opener
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError(errno.EINVAL, "not a regular file", str(path))
         content = file.read(limit + 1)
     if len(content) > limit:
         raise OSError(errno.EFBIG, f"larger than {limit // 1024} KiB", str(path))
     return content
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def why(error: Exception) -> str:

@@ -149,6 +149,16 @@ def test_a_secret_outside_a_file_must_be_a_reference_too() -> None:
         Secret.model_validate("sk-live-C4n4ry")
 
 
+def test_a_folder_in_the_place_of_a_file_leaves_nothing_open(tmp_path: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+
+    for _ in range(3):
+        with pytest.raises(SettingsError, match="it is a folder"):
+            load(tmp_path, OPTIONS, ENVIRON)
+
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 def test_a_huge_file_is_refused_before_it_is_parsed() -> None:
     assert faults_of("#" * 2**20 + "\n") == "exporter.yaml:1:1: the file is larger than 1 MiB"
 
