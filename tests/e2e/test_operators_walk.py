@@ -164,7 +164,7 @@ def test_a_wrong_key_is_reported_and_a_right_one_in_its_file_is_taken_at_once(wa
         (
             "refused",
             "client",
-            ("HTTP 404", "a project, environment, bot, team or alias is unknown"),
+            ("HTTP 404", "a project, environment, bot, team or alias does not exist"),
         ),
     ],
     ids=["a revoked key", "a project that is gone"],
