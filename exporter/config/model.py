@@ -238,7 +238,7 @@ class LedgerOptions(BaseModel):
         default="sqlite:///ledger.db",
         repr=False,
         description="`sqlite:///FILE` (four slashes for an absolute path, else relative to the "
-        "settings file) or `postgresql://USER@HOST/DATABASE`. Set a password by `PGPASSWORD` or "
+        "settings file) or `postgresql://USER@HOST/DATABASE`. Set a password with `PGPASSWORD` or "
         "`PGPASSFILE`, not here. A change needs a restart",
     )
     max_size: Size = Field(

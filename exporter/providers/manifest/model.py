@@ -277,7 +277,7 @@ class ManifestQuery(BaseModel):
     null_labels: dict[str, str] = Field(default_factory=dict, description="what null means")
     label_rules: dict[str, LabelMapping] = Field(default_factory=dict)
     parts: dict[str, list[str]] = Field(
-        default_factory=dict, description="totals and the fields they contain; never add them up"
+        default_factory=dict, description="totals and the fields they contain, refused in one sum"
     )
     distinct: list[str] = Field(default_factory=list, description="fields of distinct counts")
     count: dict[str, CountRule | list[CountRule]] = Field(default_factory=dict)
@@ -295,7 +295,7 @@ class Manifest(BaseModel):
     base_url: Url
     documentation: str = ""
     facts: Literal["verified", "documented", "inferred"] | None = Field(
-        default=None, description="how certain it is: tried, read in the docs, or guessed"
+        default=None, description="how certain its facts are: tried, documented or guessed"
     )
     auth: ManifestAuth
     headers: dict[str, Constant] = Field(default_factory=dict)
