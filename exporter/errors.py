@@ -25,7 +25,7 @@ class Reason(StrEnum):
 
 
 class ExporterError(Exception):
-    """Base of every error that this program raises on purpose."""
+    """Base of the errors that this program raises on purpose."""
 
 
 @dataclass(frozen=True, slots=True)

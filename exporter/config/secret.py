@@ -89,7 +89,7 @@ class Secret(BaseModel):
         return cls.literal(value)
 
     def placed(self, context: SecretContext | None) -> "Secret":
-        """Return the secret, placed relative to the file; raise if it has no value now."""
+        """Return the secret, with its path relative to the file; raise if it has no value now."""
         if (self.env is None) == (self.file is None) and self._literal is None:
             raise invalid("secret", "expected either env or file", REFERENCE)
         if self.env is not None and not _VARIABLE.fullmatch(self.env):

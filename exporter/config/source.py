@@ -227,7 +227,7 @@ def _value(source: Source, node: yaml.Node, path: Path) -> Any:
 
 
 def _count(source: Source, node: yaml.Node, depth: int) -> None:
-    """Count one value or merge; reject what aliases of aliases, or of themselves, multiply."""
+    """Count one value or merge; reject a flood of aliases of aliases, or of themselves."""
     source.count += 1
     if source.count > MOST_VALUES:
         limit = f"more than {MOST_VALUES:,} values, counting those of aliases each time"

@@ -13,7 +13,7 @@ SAME_DAY = 9.0
 CHANCE = 1.3
 """Variance of cells, in units of their noise, up to which they show no pattern of their own."""
 CLEAR = 4.0
-"""What a cell differs by beyond two standard errors (squared) is its own, whatever others do."""
+"""A cell's difference beyond two standard errors (squared) is its own, whatever others do."""
 DAY_SD, HOUR_SD = 0.1, 0.15
 """How much days and hours vary by themselves, as a logarithm."""
 WEEK_PRIOR = 20.0

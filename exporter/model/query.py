@@ -168,9 +168,9 @@ class PastMode(StrEnum):
 class Past:
     """The part of a query's past that is left to read: ``[from_ms, until_ms)``, newest first.
 
-    ``span_ms`` is the longest part to read at once if the query's own span took too long. An audit
-    that finds no known bucket looks for older ones, from ``hole_ms`` on, to tell a retraction from
-    the end of the API's reach; once it finds any, it starts again with ``until_ms`` at ``hole_ms``.
+    ``span_ms`` is the longest part to read at once if the query's own span took too long.
+    ``hole_ms`` is the end of a range in which an audit found no known bucket, while it looks for
+    older ones to tell a retraction from the end of the API's reach; then it reads the range again.
     """
 
     mode: PastMode

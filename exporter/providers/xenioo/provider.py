@@ -273,7 +273,7 @@ def certain_ms(days: int, now_ms: int, zone: str) -> int:
 
 
 def wait_s(target: str, now_ms: int) -> float:
-    """Return the seconds of an hour and up to five minutes, spread over targets and calls."""
+    """Return the seconds in an hour plus up to five minutes, spread over targets and calls."""
     digest = hashlib.blake2b(f"{target}/{now_ms}".encode(), digest_size=4).digest()
     return HOUR_MS / 1000 + MAX_EXTRA_WAIT_S * int.from_bytes(digest) / 2**32
 
