@@ -274,4 +274,4 @@ def test_a_read_with_which_no_query_begins_is_no_good_probe() -> None:
     (found,) = run_virtual(probe([target(chosen_by)], clock, take, Transport(Api(answer))), clock)
 
     assert not found.good
-    assert found.text.startswith("a first read must be whole: no row has row.stat, which a filter reads;")
+    assert found.text.startswith("a first read must be whole: no row has row.stat, which a")
