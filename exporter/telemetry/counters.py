@@ -262,9 +262,12 @@ class Process:
         ]
 
     def render(self, *, openmetrics: bool) -> bytes:
-        """Return the lines of one scrape."""
+        """Return the lines of one scrape; none where no file can be opened to read the values."""
         template = self._templates[openmetrics]
-        return template % _values() if template else b""
+        try:
+            return template % _values() if template else b""
+        except OSError:
+            return b""
 
 
 def _values() -> dict[bytes, bytes]:

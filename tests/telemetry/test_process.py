@@ -4,6 +4,8 @@ import os
 import re
 import resource
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -71,12 +73,29 @@ def test_without_systemd_and_with_a_socket_that_is_gone_nothing_fails(tmp_path: 
     notify(ALIVE, {"NOTIFY_SOCKET": str(tmp_path / "gone")})
 
 
-def test_with_no_file_to_open_nothing_fails(tmp_path: Path) -> None:
+@contextmanager
+def no_file_to_open() -> Iterator[None]:
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     lowest = os.open("/dev/null", os.O_RDONLY)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, limits[1]))
-        notify(ALIVE, {"NOTIFY_SOCKET": str(tmp_path / "notify")})
+        yield
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
         os.close(lowest)
+
+
+def test_with_no_file_to_open_nothing_fails(tmp_path: Path) -> None:
+    with no_file_to_open():
+        notify(ALIVE, {"NOTIFY_SOCKET": str(tmp_path / "notify")})
+
+
+def test_a_scrape_with_no_file_to_open_answers_without_the_process() -> None:
+    telemetry = Telemetry()
+
+    with no_file_to_open():
+        page = telemetry.exposed(openmetrics=False)
+
+    assert b"process_" not in page
+    assert b"chatbot_exporter_build_info" in page
+    assert b"process_open_fds" in telemetry.exposed(openmetrics=False)
