@@ -97,10 +97,16 @@ class ConfiguredTarget:
 
 
 class App:
-    """The exporter: while ``opened`` it shows what the ledger has; ``run`` polls until ``stop``."""
+    """The exporter: while ``opened`` it shows what the ledger has; ``run`` polls until ``stop``.
 
-    def __init__(self, settings: Settings, environment: Environment) -> None:
+    ``listen`` is the address that it serves (None: that of the settings).
+    """
+
+    def __init__(
+        self, settings: Settings, environment: Environment, listen: str | None = None
+    ) -> None:
         self._settings = settings
+        self._listen = listen or settings.web.listen
         environment = replace(environment, clock=clock_of(settings.ledger.url, environment.clock))
         self._environment = environment
         self._started_ms = self._loaded_ms = environment.clock.now_ms()
@@ -149,7 +155,7 @@ class App:
     def _hosts(self) -> frozenset[str]:
         """Return the hosts that requests may name: those in the settings and the listen address."""
         listed = self._settings.web.allowed_hosts
-        host, _, _port = self._settings.web.listen.rpartition(":")
+        host, _, _port = self._listen.rpartition(":")
         return frozenset(name.lower() for name in (*listed, host.strip("[]")))
 
     def status(self) -> Status:
@@ -445,7 +451,7 @@ async def serve(request: ServeRequest) -> None:
         revision=os.environ.get(REVISION, "unknown"),
         grace_s=GRACE_S if request.grace_s is None else request.grace_s,
     )
-    app = App(request.settings, environment)
+    app = App(request.settings, environment, request.listen)
     stops = (signal.SIGTERM, signal.SIGINT, *(() if request.load else (signal.SIGHUP,)))
     watched = None if request.web_config is None else Watched(request.web_config, log.warning)
     async with app.opened():  # until here a stop ends the process: a large file is checked long

@@ -61,6 +61,16 @@ def test_a_setting_that_needs_a_restart_is_an_error_with_its_position(
         refuse_restart_only(running, changed)
 
 
+def test_requests_may_give_the_name_that_the_option_listens_on(tmp_path: Path) -> None:
+    settings = load_settings(written(tmp_path, "metrics.example.org:1"))
+    environment = Environment(VirtualClock(), random.Random(1), PROVIDERS, inline)  # noqa: S311
+
+    of_file = App(settings, environment).sources.hosts()
+    of_option = App(settings, environment, "Bot.example.org:10877").sources.hosts()
+
+    assert (of_file, of_option) == ({"metrics.example.org"}, {"bot.example.org"})
+
+
 @dataclass
 class Reload:
     """An exporter on all vendors that does not poll, and its reload while the ledger fails."""
