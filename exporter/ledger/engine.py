@@ -1,5 +1,6 @@
 """Opens the ledger: one process per file, durable commits, an up-to-date schema."""
 
+import errno
 import fcntl
 import os
 import re
@@ -366,9 +367,12 @@ def _lock(path: Path, *, allow_network_fs: bool) -> IO[bytes]:
         raise LedgerError(f"{path}: {error.strerror}; check ledger.url and its owner") from None
     try:
         fcntl.fcntl(handle, SET_LOCK, LOCK)
-    except OSError:
+    except OSError as error:
         handle.close()
-        raise LedgerError(f"{path}: another exporter runs on this ledger; stop it first") from None
+        taken = error.errno in {errno.EAGAIN, errno.EACCES}
+        said = "another exporter runs on this ledger; stop it first"
+        other = f"the file cannot be locked: {error.strerror}; move the ledger to a local disk"
+        raise LedgerError(f"{path}: {said if taken else other}") from None
     return handle
 
 

@@ -50,6 +50,15 @@ def test_a_network_file_system_is_refused_unless_it_is_allowed(
     Ledger(url, clock=clock, families=NORMALISED, allow_network_fs=True).close()
 
 
+def test_a_file_that_cannot_be_locked_is_not_said_to_be_another_exporters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "SET_LOCK", -1)
+
+    with pytest.raises(LedgerError, match="the file cannot be locked: Invalid argument; move"):
+        open_at(tmp_path / "ledger.db")
+
+
 def try_to_open(path: Path, said: Connection) -> None:
     try:
         open_at(path).close()
