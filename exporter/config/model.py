@@ -130,9 +130,7 @@ class Common(BaseModel):
     @field_validator("interval", "slow_interval")
     @classmethod
     def _not_busy(cls, value: int) -> int:
-        if value < _SECOND_MS:
-            raise invalid("interval", "below the minimum of 1s")
-        return value
+        return check_interval(value)
 
 
 class TargetOptions(Common):
@@ -251,6 +249,13 @@ class LedgerOptions(BaseModel):
         default=False,
         description="accept an SQLite file on a network file system, where locks may not hold",
     )
+
+
+def check_interval(value: int) -> int:
+    """Return an interval at which a vendor may be asked."""
+    if value < _SECOND_MS:
+        raise invalid("interval", "below the minimum of 1s")
+    return value
 
 
 def check_lookback(value: int) -> int:

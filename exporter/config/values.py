@@ -23,7 +23,7 @@ _UNITS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w":
 _DURATION = re.compile(r"(\d{1,12})(ms|s|m|h|d|w)")
 _LONGEST_MS = 3_650 * 86_400_000
 _SIZES = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
-_SIZE = re.compile(r"(\d{1,6})(KiB|MiB|GiB)")
+_SIZE = re.compile(r"([1-9]\d{0,5})(KiB|MiB|GiB)")
 _HIGHEST_PORT = 65_535
 
 

@@ -121,6 +121,12 @@ def test_a_default_is_the_targets_in_the_exporters_own_units(given: str, value: 
     assert getattr(made.targets[0], given.partition(":")[0]) == value
 
 
+def test_a_ledger_of_no_size_is_refused() -> None:
+    said = faults_of(f"version: 1\nledger: {{max_size: 0GiB}}{TARGET}")
+
+    assert "ledger.max_size: expected a size such as 500MiB or 1GiB" in said
+
+
 def test_a_zero_in_quotes_has_a_hint() -> None:
     said = faults_of(f'version: 1\ndefaults: {{initial_lookback: "0"}}{TARGET}')
 

@@ -4,9 +4,17 @@ import re
 from decimal import Decimal
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+)
 
-from exporter.config.model import Duration, Strict, Url, check_lookback
+from exporter.config.model import Duration, Strict, Url, check_interval, check_lookback
 from exporter.config.values import Zone, invalid, kind_of
 from exporter.providers.manifest.templates import leaves
 
@@ -96,6 +104,14 @@ class CallBudget(BaseModel):
 
     calls: int = Field(ge=1)
     per: Duration
+
+    @field_validator("per")
+    @classmethod
+    def _spaces_calls(cls, value: int, info: ValidationInfo) -> int:
+        if value < info.data.get("calls", 1):
+            hint = "write the limit as requests_per_second"
+            raise invalid("budget", "shorter than 1 ms for each call", hint)
+        return value
 
 
 class ManifestRate(BaseModel):
@@ -256,7 +272,9 @@ class ManifestQuery(BaseModel):
         "each feeds its own by what `count` has for `each`",
     )
     window: ManifestWindow = ManifestWindow()
-    interval: Duration | None = Field(default=None, description="how often to poll, by default")
+    interval: Annotated[Duration, AfterValidator(check_interval)] | None = Field(
+        default=None, description="how often to poll, by default"
+    )
     pages: ManifestPages = ManifestPages(kind="none")
     rows: list[str] = Field(default_factory=list, max_length=6)
     at: str | None = Field(default=None, description="the instant of a row")

@@ -491,6 +491,12 @@ FAMILIES: tuple[tuple[str, dict[str, Any], str], ...] = (
             {"auth": {"kind": "oauth2_client_credentials", "token_url": "http://x"}},
             "auth.token_url: ",
         ),
+        ({"interval": "10ms"}, {}, "interval: below the minimum of 1s"),
+        (
+            {},
+            {"rate": {"budget": {"calls": 100, "per": "10ms"}}},
+            "rate.budget.per: shorter than 1 ms for each call; write the limit as requests",
+        ),
         *(({}, {"headers": {name: "x"}}, "headers") for name in HEADERS),
         *(
             ({"request": QUERY["request"] | {"headers": {name: "x"}}}, {}, "request.headers")
