@@ -111,7 +111,10 @@ def _check_auth_keys(problems: Problems, auth: ManifestAuth) -> None:
             problems.add(("auth", name), "missing", f"{auth.kind} needs {', '.join(needed)}")
     for name in sorted(given - {*needed} - _OPTIONAL.get(auth.kind, set())):
         problems.add(("auth", name), f"not used by {auth.kind}")
-    if auth.token_url is not None and not auth.token_url.startswith("/"):
+    if auth.token_url is not None and auth.token_url.startswith("/"):
+        if not {*" ?#{}"}.isdisjoint(auth.token_url):
+            problems.add(("auth", "token_url"), "expected a path alone, such as /oauth/token")
+    elif auth.token_url is not None:
         try:
             check_url(auth.token_url)
         except PydanticCustomError as error:

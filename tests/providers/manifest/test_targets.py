@@ -491,6 +491,11 @@ FAMILIES: tuple[tuple[str, dict[str, Any], str], ...] = (
             {"auth": {"kind": "oauth2_client_credentials", "token_url": "http://x"}},
             "auth.token_url: ",
         ),
+        (
+            {},
+            {"auth": {"kind": "oauth2_client_credentials", "token_url": "/token?audience=x"}},
+            "auth.token_url: expected a path alone, such as /oauth/token",
+        ),
         ({"interval": "10ms"}, {}, "interval: below the minimum of 1s"),
         (
             {},
