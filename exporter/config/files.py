@@ -15,7 +15,7 @@ def read_regular(path: Path | str, limit: int) -> bytes:
     Raises ``OSError`` if it cannot be read, is a pipe, a device or a folder, or is larger than
     ``limit`` bytes. Does not wait for the writer of a pipe.
     """
-    with open(path, "rb", opener=_without_waiting) as file:  # noqa: PTH123 - Path takes no opener
+    with open(path, "rb", opener=_without_waiting) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError(errno.EINVAL, "not a regular file", str(path))
         content = file.read(limit + 1)

@@ -156,13 +156,13 @@ def test_a_secret_outside_a_file_must_be_a_reference_too() -> None:
 
 
 def test_a_folder_in_the_place_of_a_file_leaves_nothing_open(tmp_path: Path) -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = len([*Path("/proc/self/fd").iterdir()])
 
     for _ in range(3):
-        with pytest.raises(SettingsError, match="it is a folder"):
+        with pytest.raises(SettingsError, match="it is a directory"):
             load(tmp_path, OPTIONS, ENVIRON)
 
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len([*Path("/proc/self/fd").iterdir()]) == before
 
 
 def test_a_huge_file_is_refused_before_it_is_parsed() -> None:
