@@ -257,17 +257,17 @@ def _parse(conversion: Conversion, value: Any, zone: str) -> int:
 
 
 def has_whole_hours(zone: str) -> bool:
-    """Return whether the hours of ``zone`` begin with UTC hours, in winter and in summer."""
+    """Return whether the hours of ``zone`` begin with UTC hours in every month."""
     return not any((at.utcoffset() or timedelta()) % timedelta(hours=1) for at in _middays(zone))
 
 
 def changes_clock(zone: str) -> bool:
-    """Return whether ``zone`` has summer time."""
+    """Return whether ``zone`` changes its clock in a year, as for summer time or Ramadan."""
     return len({at.utcoffset() for at in _middays(zone)}) > 1
 
 
 def _middays(zone: str) -> list[datetime]:
-    return [datetime(2026, month, 1, 12, tzinfo=ZoneInfo(zone)) for month in (1, 7)]
+    return [datetime(2026, month, 1, 12, tzinfo=ZoneInfo(zone)) for month in range(1, 13)]
 
 
 def check_format(conversion: Conversion, step_ms: int, zone: str) -> None:

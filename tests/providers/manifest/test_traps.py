@@ -824,9 +824,10 @@ def test_no_hour_is_lost_where_a_bound_lies_in_the_repeated_one(end: str, span: 
     assert sum(counts(found).values()) == 4
 
 
-def test_a_range_of_local_times_warns_of_the_repeated_hour() -> None:
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "Africa/Casablanca"])
+def test_a_range_of_local_times_warns_of_the_repeated_hour(zone: str) -> None:
     query: dict[str, Any] = {"shape": "range", "missing": None, "at": None}
-    query |= {"window": {"end": "inclusive", "timezone": "Europe/Berlin"}}
+    query |= {"window": {"end": "inclusive", "timezone": zone}}
 
     def warned(form: str) -> bool:
         params = {"from": f"window.start|{form}", "to": f"window.end|{form}"}
