@@ -27,6 +27,7 @@ NETWORK_FILE_SYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "gpfs", "beegfs"}
     | {f"fuse.{name}" for name in ("ceph", "glusterfs", "juicefs", "rclone", "s3fs", "sshfs")}
 )
+MOUNTS = Path("/proc/mounts")
 BUSY_MS = 2_000  # other writers take milliseconds; a stop may have to wait this long twice
 
 MIGRATING = 10_877
@@ -441,12 +442,17 @@ def _place(engine: sa.Engine) -> str:
     return str(_file(engine) or url.render_as_string(hide_password=True))
 
 
+def _unescaped(point: str) -> str:
+    r"""Return a mount point of ``/proc/mounts``, where a blank is ``\040``."""
+    return re.sub(r"\\([0-7]{3})", lambda escape: chr(int(escape[1], 8)), point)
+
+
 def _file_system(folder: Path) -> str:
-    mounts = Path("/proc/mounts")
-    if not mounts.exists():
+    if not MOUNTS.exists():
         return "unknown"
     resolved = str(folder.resolve())
-    found = [line.split()[1:3] for line in mounts.read_text("utf-8").splitlines()]
+    lines = os.fsdecode(MOUNTS.read_bytes()).split("\n")
+    found = [(_unescaped(line.split(" ")[1]), line.split(" ")[2]) for line in lines if line]
     holding = [
         (point, kind) for point, kind in found if f"{resolved}/".startswith(point.rstrip("/") + "/")
     ]

@@ -50,6 +50,21 @@ def test_a_network_file_system_is_refused_unless_it_is_allowed(
     Ledger(url, clock=clock, families=NORMALISED, allow_network_fs=True).close()
 
 
+def test_a_network_file_system_whose_path_has_a_blank_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, mounts = tmp_path / "my share", tmp_path / "mounts"
+    folder.mkdir()
+    point = str(folder).replace(" ", "\\040")
+    mounts.write_bytes(b"/dev/sda1 / ext4 rw 0 0\n/dev/sdb1 /\xe9t\xe9 ext4 rw 0 0\n")
+    with mounts.open("a") as file:
+        file.write(f"server:/share {point} nfs4 rw 0 0\n")
+    monkeypatch.setattr(engine, "MOUNTS", mounts)
+
+    with pytest.raises(LedgerError, match="not safe on a network file system"):
+        open_at(folder / "ledger.db")
+
+
 def test_a_file_that_cannot_be_locked_is_not_said_to_be_another_exporters(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
