@@ -84,7 +84,7 @@ def _planned(spec: QuerySpec, sharing: Counter[str]) -> PlannedQuery:
     if not spec.stream and spec.span_ms is not None:  # the lookback and the open bucket
         parts = max(1, math.ceil((spec.lookback_ms + spec.granularity_ms) / spec.span_ms))
     rows = spec.cost.rows
-    if rows is not None and not spec.cost.listed and spec.granularity_ms:
+    if rows is not None and not spec.cost.listed:
         rows *= math.ceil(spec.lookback_ms / spec.granularity_ms) + 1
     return PlannedQuery(spec, every_ms, spec.cost.calls * parts, rows, _slices(spec))
 

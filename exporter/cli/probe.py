@@ -14,7 +14,7 @@ from exporter.http_client.transport import Transport
 from exporter.ledger.budget import take_at
 from exporter.ledger.engine import is_there
 from exporter.model.query import Budget, PollRequest, Spend
-from exporter.model.samples import HOUR_MS, Readings, Window, ceil_to, floor_to
+from exporter.model.samples import Readings, Window, ceil_to, floor_to
 from exporter.polling.hints import hint_for
 from exporter.providers.base.plugin import Query, Target
 
@@ -162,7 +162,7 @@ async def _first_rows(readings: Readings) -> tuple[int, str]:
 def _first_request(query: Query, clock: Clock, take: Spend) -> PollRequest:
     """Return the request of a first poll, for the newest bucket only."""
     now_ms = clock.now_ms()
-    step_ms = query.spec.granularity_ms or HOUR_MS
+    step_ms = query.spec.granularity_ms
     return PollRequest(
         window=Window(floor_to(now_ms, step_ms), ceil_to(now_ms + 1, step_ms)),
         now_ms=now_ms,

@@ -216,8 +216,6 @@ def _floor_ms(given: ApplyInput) -> int:
 def _cursor_ms(given: ApplyInput) -> int:
     """Return the end of the settled and read buckets; a stream counts whole hours it has passed."""
     step_ms, end_ms = given.spec.granularity_ms, given.reading.window.end_ms
-    if not step_ms:
-        return end_ms
     if given.spec.stream:
         end_ms = floor_to(given.watermark_ms, step_ms)
     return min(floor_to(given.now_ms - given.spec.settle_ms, step_ms), end_ms)
@@ -239,7 +237,7 @@ def _record_gap(given: ApplyInput, cursor_ms: int) -> Counts:
     else:
         # Unsettled hours between two parts of one poll are no gap: they are read again.
         lost = Window(row.cursor_ms or start_ms, min(start_ms, cursor_ms))
-    if lost.length_ms <= 0 or not given.spec.granularity_ms:
+    if lost.length_ms <= 0:
         return []
     reason = "rebase" if row.epoch_ms is None else "unreadable"
     found = {"query_id": row.id, "from_ms": lost.start_ms, "to_ms": lost.end_ms, "reason": reason}

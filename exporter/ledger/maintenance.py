@@ -62,7 +62,7 @@ def retire(tx: sa.Connection, spec: QuerySpec, now_ms: int, *, tight: bool = Fal
     kept_ms = min(RETENTION_MS, still_read_ms) if tight else RETENTION_MS
     horizon_ms = max(spec.settle_ms + 2 * spec.granularity_ms, kept_ms, spec.reach_ms or 0)
     before_ms = min(now_ms - horizon_ms, row.cursor_ms)
-    return _retire_oldest(tx, row.id, before_ms, spec.granularity_ms or 1)
+    return _retire_oldest(tx, row.id, before_ms, spec.granularity_ms)
 
 
 def _retire_oldest(tx: sa.Connection, query_id: int, before_ms: int, length_ms: int) -> int:

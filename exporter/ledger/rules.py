@@ -278,7 +278,7 @@ def past_window(spec: QuerySpec, past: Past, now_ms: int) -> Window:
 
 def reach_start_ms(spec: QuerySpec, now_ms: int) -> int:
     """Return the start of the oldest bucket that the API still reports completely; 0: no limit."""
-    return 0 if spec.reach_ms is None else ceil_to(now_ms - spec.reach_ms, spec.granularity_ms or 1)
+    return 0 if spec.reach_ms is None else ceil_to(now_ms - spec.reach_ms, spec.granularity_ms)
 
 
 def history(spec: QuerySpec, floor_ms: int, now_ms: int, *, counts: bool = False) -> Past | None:
@@ -286,14 +286,14 @@ def history(spec: QuerySpec, floor_ms: int, now_ms: int, *, counts: bool = False
 
     ``counts``: the past is not baseline, because the query has ``start: history``.
     """
-    start_ms = floor_to(now_ms - (spec.initial_lookback_ms or 0), spec.granularity_ms or 1)
+    start_ms = floor_to(now_ms - (spec.initial_lookback_ms or 0), spec.granularity_ms)
     past = Past(PastMode.COUNT if counts else PastMode.BASELINE, start_ms, floor_ms)
     return past if past_window(spec, past, now_ms).length_ms > 0 else None
 
 
 def smaller_span_ms(spec: QuerySpec, window: Window) -> int:
     """Return half the length of a ``window`` that took too long: whole buckets, at least one."""
-    step_ms = spec.granularity_ms or 1
+    step_ms = spec.granularity_ms
     return max(step_ms, floor_to(window.length_ms // 2, step_ms))
 
 

@@ -67,7 +67,7 @@ def shorten(tx: sa.Connection, specs: Iterable[QuerySpec], now_ms: int) -> None:
         if row is None or row.epoch_ms is None:
             continue
         asked_ms = row.epoch_ms - (spec.initial_lookback_ms or 0)
-        from_ms = floor_to(asked_ms, spec.granularity_ms or 1)
+        from_ms = floor_to(asked_ms, spec.granularity_ms)
         if from_ms > row.from_ms:
             _set(tx, row.query_id, from_ms=min(from_ms, row.until_ms), next_ms=now_ms)
 
@@ -188,7 +188,7 @@ def due_of(tx: sa.Connection, query_id: int, spec: QuerySpec, now_ms: int) -> Pa
     past = _past_of_row(found)
     if past is None:
         row = tx.execute(sa.select(query).where(query.c.id == query_id)).one()
-        step_ms = spec.granularity_ms or 1
+        step_ms = spec.granularity_ms
         from_ms = max(
             ceil_to(row.floor_ms, step_ms), floor_to(now_ms - rules.RETENTION_MS, step_ms)
         )

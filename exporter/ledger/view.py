@@ -210,9 +210,7 @@ def _gauge(row: sa.Row[Any], families: Mapping[str, Family]) -> Shown:
 
 def _periods(row: sa.Row[Any], spec: QuerySpec, now_ms: int) -> dict[str, Window]:
     """Return the settled periods that may be shown, gaps aside: completely covered, not too old."""
-    if row.epoch_ms is None or row.cursor_ms is None:
-        return {}
-    if not (spec.granularity_ms and spec.period_gauges):
+    if row.epoch_ms is None or row.cursor_ms is None or not spec.period_gauges:
         return {}
     return {
         name: period

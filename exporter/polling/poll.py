@@ -306,7 +306,7 @@ def poll_window(spec: QuerySpec, claim: Claim, now_ms: int) -> Window:
     if spec.stream:
         since_ms = now_ms if claim.watermark_ms is None else claim.watermark_ms - spec.lookback_ms
         return Window(min(max(since_ms, claim.epoch_ms or since_ms), now_ms), now_ms)
-    step, lookback = spec.granularity_ms or 1, lookback_window(spec, now_ms, claim.cursor_ms)
+    step, lookback = spec.granularity_ms, lookback_window(spec, now_ms, claim.cursor_ms)
     start_ms, end_ms = lookback.start_ms, lookback.end_ms
     if claim.floor_ms is not None and claim.epoch_ms is not None:
         start_ms = max(start_ms, ceil_to(claim.floor_ms, step))
@@ -315,7 +315,7 @@ def poll_window(spec: QuerySpec, claim: Claim, now_ms: int) -> Window:
 
 def lookback_window(spec: QuerySpec, now_ms: int, cursor_ms: int | None = None) -> Window:
     """Return the lookback, or if longer the range since the cursor, including the open bucket."""
-    step = spec.granularity_ms or 1
+    step = spec.granularity_ms
     start_ms = floor_to(now_ms - spec.lookback_ms, step)
     if cursor_ms is not None:
         start_ms = min(start_ms, cursor_ms)

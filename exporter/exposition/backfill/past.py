@@ -88,7 +88,7 @@ def shown_periods(spec: QuerySpec, known: Window) -> dict[str, list[tuple[int, W
     As in live series, that is once the period has settled.
     """
     step_ms, found = spec.granularity_ms, dict[str, list[tuple[int, Window]]]()
-    if not (step_ms and spec.period_gauges):
+    if not spec.period_gauges:
         return found
     until_ms = known.end_ms - spec.settle_ms
     for cursor_ms in range(ceil_to(known.start_ms, step_ms), until_ms, step_ms):

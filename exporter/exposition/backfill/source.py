@@ -190,7 +190,7 @@ class LedgerPast:
         """Return the parts of ``within`` before the ledger's past, to be read from the vendors."""
         found = {}
         for past in self._by_id.values():
-            step_ms = past.spec.granularity_ms or 1
+            step_ms = past.spec.granularity_ms
             until_ms = min(ceil_to(within.end_ms, step_ms), past.known.start_ms)
             bounds = floor_to(within.start_ms, step_ms), floor_to(until_ms, step_ms)
             if bounds[0] < bounds[1] and past.may_grow:
