@@ -24,7 +24,3 @@ class WorkerThread:
 
     def __call__(self, call: Callable[[], T]) -> Awaitable[T]:
         return asyncio.get_running_loop().run_in_executor(self._executor, call)
-
-    def close(self) -> None:
-        """Wait for pending calls and end the thread."""
-        self._executor.shutdown()

@@ -211,6 +211,5 @@ class PollRequest:
     first: bool = True
     epoch_ms: int | None = None
     watermark_ms: int | None = None
-    last_success_ms: int | None = None
     memo: Mapping[str, Any] = field(default_factory=dict)
     spend: Callable[[], Awaitable[None]] = unmetered

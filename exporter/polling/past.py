@@ -63,7 +63,6 @@ async def _read(context: PollContext, scheduled: ScheduledQuery, claim: Claim, p
         now_ms=started_ms,
         first=not past.audits,
         epoch_ms=claim.epoch_ms,
-        last_success_ms=claim.last_success_ms,
         memo=claim.memo,
     )
     readings = scheduled.query.read(scheduled.api, request)

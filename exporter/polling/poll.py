@@ -196,7 +196,6 @@ def _request(
         first=claim.epoch_ms is None,
         epoch_ms=claim.epoch_ms,
         watermark_ms=claim.watermark_ms,
-        last_success_ms=claim.last_success_ms,
         memo=claim.memo,
         spend=spend,
     )
