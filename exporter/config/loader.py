@@ -16,7 +16,7 @@ from urllib.parse import parse_qs
 from pydantic import BaseModel
 
 from exporter.config.files import SETTINGS_BYTES, read_regular, why
-from exporter.config.messages import AnyModel, ValueProblem, checked
+from exporter.config.messages import BEGIN, AnyModel, ValueProblem, checked
 from exporter.config.model import Common, LedgerOptions, Settings, SettingsFile, TargetOptions
 from exporter.config.secret import SecretContext
 from exporter.config.source import Path as Steps
@@ -28,7 +28,6 @@ from exporter.model.samples import Family
 ProviderOptions = Mapping[str, type[TargetOptions]]
 PASSWORDS = frozenset({"password", "sslpassword"})
 """What the query of a URL of PostgreSQL must not hold."""
-BEGIN = "begin with version: 1"
 INDEXED_BYTES = 256
 """Five labels of this length, escaped, fit into an entry of a PostgreSQL index: 2,704 bytes."""
 OWN = frozenset({"name", "provider", "renamed_from"})

@@ -40,7 +40,8 @@ _BOUNDS = {
     "too_short": "fewer than {min_length}",
     "too_long": "more than {max_length}",
 }
-_FIRST: dict[Path, str] = {("version",): "begin with version: 1", ("targets",): "add a target"}
+BEGIN = "begin with version: 1"
+_FIRST: dict[Path, str] = {("version",): BEGIN, ("targets",): "add a target"}
 _TEXTS = ("text", "text or {id: …, alias: …}")
 FEW = 10
 

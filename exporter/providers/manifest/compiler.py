@@ -48,7 +48,7 @@ from exporter.providers.manifest.program import (
     decode_exact,
     reader,
 )
-from exporter.providers.manifest.templates import leaves, names
+from exporter.providers.manifest.templates import ROOTS, leaves, names
 
 _REFUSED = {
     "distinct": "a distinct count does not add up over time; give it under gauge",
@@ -135,7 +135,7 @@ class QueryCompiler:
 
     def _level(self, text: str) -> None:
         path, name = parse_level(text)
-        if name in self._places or name in ("window", "variables", "secrets", EACH):
+        if name in self._places or name in ROOTS:
             raise ExpressionError(f"the name {name} is taken")
         outer, entries = self._places[self._last], path.steps[-1].kind == "entries"
         tree = outer.tree.at(path.steps)
