@@ -17,7 +17,7 @@ from pydantic import BaseModel
 
 from exporter.config.files import SETTINGS_BYTES, read_regular, why
 from exporter.config.messages import BEGIN, AnyModel, ValueProblem, checked
-from exporter.config.model import Common, LedgerOptions, Settings, SettingsFile, TargetOptions
+from exporter.config.model import Common, Settings, SettingsFile, TargetOptions
 from exporter.config.secret import SecretContext
 from exporter.config.source import Path as Steps
 from exporter.config.source import Source, read, unusable
@@ -138,7 +138,7 @@ class _Validation:
         return Settings(
             source=self.source,
             web=whole.web,
-            ledger=LedgerOptions.model_construct(**{**dict(whole.ledger), "url": url}),
+            ledger=whole.ledger.model_copy(update={"url": url}),
             limits=whole.limits,
             privacy=whole.privacy,
             targets=tuple(target for _, target in targets),
