@@ -255,7 +255,7 @@ class App:
             grace_s=environment.grace_s,
         )
         self._follower = Follower(
-            ledger=self._ledger,
+            replica=self._ledger.replica,
             publisher=self._publisher,
             page=self.page,
             clock=environment.clock,

@@ -12,8 +12,7 @@ from exporter.errors import LedgerError
 from exporter.exposition.page import MetricsPage
 from exporter.exposition.publisher import Publisher
 from exporter.ledger.offload import Offload
-from exporter.ledger.replicas import Changes, Version
-from exporter.ledger.store import Ledger
+from exporter.ledger.replicas import Changes, Replica, Version
 from exporter.telemetry.counters import Telemetry
 
 log = structlog.get_logger(__name__)
@@ -68,7 +67,7 @@ class Follower:
     def __init__(
         self,
         *,
-        ledger: Ledger,
+        replica: Replica,
         publisher: Publisher,
         page: MetricsPage,
         clock: Clock,
@@ -77,7 +76,7 @@ class Follower:
         reading: Offload,
         abandon: Callable[[], Awaitable[None]],
     ) -> None:
-        self._ledger = ledger
+        self._replica = replica
         self._publisher = publisher
         self._page = page
         self._telemetry = telemetry
@@ -89,12 +88,12 @@ class Follower:
         self._checking = asyncio.Lock()
         self._checks = 0
         self._found = False
-        self.verified = not ledger.shared
+        self.verified = not replica.shared
 
     async def begin(self) -> None:
         """Record the version of the ledger from which changes are followed."""
-        if self._ledger.shared:
-            self._version = (await self._reading(partial(self._ledger.changes, {}))).version
+        if self._replica.shared:
+            self._version = (await self._reading(partial(self._replica.changes, {}))).version
 
     async def verify(self) -> bool:
         """Show everything that other replicas have committed; return whether that succeeded.
@@ -102,7 +101,7 @@ class Follower:
         Callers that arrive during a check share the next one; a caller gives up after ``VERIFY_S``.
         A ledger that is not shared needs no check.
         """
-        if not self._ledger.shared:
+        if not self._replica.shared:
             return True
         loop, asked = asyncio.get_running_loop(), self._checks
         late_s = loop.time() + VERIFY_S
@@ -123,8 +122,8 @@ class Follower:
 
     async def _follow(self) -> bool:
         try:
-            changes = await self._reading(partial(self._ledger.changes, self._version))
-            if changes.server != self._ledger.server:
+            changes = await self._reading(partial(self._replica.changes, self._version))
+            if changes.server != self._replica.server:
                 await self._follow_server(changes)
             if outdated := self._publisher.outdated(changes.marks):
                 await self._publisher.refresh(*sorted(outdated))
@@ -133,7 +132,7 @@ class Follower:
         self._version = changes.version
         over = self._failover.is_over(changes)
         if over:
-            self._ledger.resume_claims()
+            self._replica.resume_claims()
         return over
 
     async def _follow_server(self, changes: Changes) -> None:
@@ -142,14 +141,14 @@ class Follower:
         await self._abandon()
         if noticed.went_back:
             await self._restore()
-        confirm = partial(self._ledger.confirm, noticed.server, noticed.version)
+        confirm = partial(self._replica.confirm, noticed.server, noticed.version)
         await self._offload(confirm)
         self._failover.noticed = None
 
     async def _restore(self) -> None:
         """Raise the counters of a ledger that lost commits to what was shown."""
         log.warning("the ledger has lost commits: counters are raised to the values last shown")
-        await self._offload(partial(self._ledger.resync, self._publisher.self_counts))
+        await self._offload(partial(self._replica.resync, self._publisher.self_counts))
         for key in self._publisher.queries:
             shown = self._page.shown(key)
-            await self._offload(partial(self._ledger.raise_counters, key, shown))
+            await self._offload(partial(self._replica.raise_counters, key, shown))

@@ -4,7 +4,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from exporter.clock import Clock
+from exporter.clock import MILLISECONDS, Clock
 from exporter.errors import LedgerError
 from exporter.ledger import engine
 from exporter.ledger.rows import BudgetState
@@ -12,6 +12,33 @@ from exporter.ledger.tables import budget, upsert
 from exporter.model.query import Budget
 
 NEVER_MS = 0
+
+
+class Spent:
+    """When this process last spent a call of each budget; a clock set forward refills nothing."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._at_s: dict[str, float] = {}
+
+    def note(self, limit: Budget) -> None:
+        """Note that a call of ``limit`` was spent now."""
+        self._at_s[limit.name] = self._clock.monotonic()
+
+    def take(self, tx: sa.Connection, limit: Budget) -> int:
+        """Take one call from ``limit``; return 0, or the milliseconds until one is available."""
+        if limit.name not in self._at_s:
+            return take(tx, limit, self._clock)
+        rest_ms = limit.period_ms + limit.margin_ms - self._ago_ms(limit.name)
+        return max(0, rest_ms) or take(tx, limit, self._clock, waited=True)
+
+    def record(self, tx: sa.Connection) -> None:
+        """Record these calls in a ledger that may have lost them."""
+        for name in self._at_s:
+            note_spent(tx, name, self._clock.now_ms() - self._ago_ms(name))
+
+    def _ago_ms(self, name: str) -> int:
+        return round((self._clock.monotonic() - self._at_s[name]) * MILLISECONDS)
 
 
 def take_at(url: str, limit: Budget, clock: Clock) -> int:

@@ -6,16 +6,21 @@ marked since the version of a page must be read again for the next one.
 """
 
 import secrets
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
 
+from exporter.clock import Clock
+from exporter.ledger import claims, counters, engine, settings
+from exporter.ledger.budget import Spent
+from exporter.ledger.rows import Shown
 from exporter.ledger.sketches import KEY_BYTES
 from exporter.ledger.tables import installation, query, replica, upsert
-from exporter.model.query import QueryKey
-from exporter.model.samples import DAY_MS
+from exporter.ledger.transactions import UNCONFIRMED, Transactions, repeated
+from exporter.model.query import QueryKey, QuerySpec
+from exporter.model.samples import DAY_MS, Family, SelfCount
 
 Version = Mapping[str, int]
 """The newest number of each replica."""
@@ -47,18 +52,178 @@ class Changes:
     unconfirmed: frozenset[str] = frozenset()
 
 
-def mark(
-    tx: sa.Connection, mine: Mark, ids: Iterable[int] | sa.Select[tuple[int]], now_ms: int
-) -> None:
-    """Mark the queries ``ids`` as changed by this replica."""
-    holder, number = mine
-    changed = sa.update(query).where(query.c.id.in_(ids))
-    tx.execute(changed.values(changed_by=holder, changed=number))
-    own = sa.update(replica).where(replica.c.holder == holder)
-    tx.execute(own.values(version=number, seen_ms=now_ms))
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The settings of a replica, their generation, and whether they are in force.
+
+    ``known``: another replica already uses them. ``server`` is the server run that answered.
+    """
+
+    specs: Mapping[QueryKey, QuerySpec]
+    families: Mapping[str, Family]
+    generation: int = 0
+    in_force: bool = True
+    known: bool = False
+    server: int | None = None
 
 
-def read_changes(
+class Replica:
+    """This process among the replicas of a ledger; it claims queries only while ``claiming``.
+
+    ``sync`` is the ledger's ``sync_queries``. If the ledger is not ``shared``, ``mark`` and
+    ``leave`` do nothing, and all settings are in force. ``resync`` and ``superseded`` take several
+    transactions and may be called again after a failure.
+    """
+
+    def __init__(
+        self,
+        holder: str,
+        transactions: Transactions,
+        clock: Clock,
+        spent: Spent,
+        sync: Callable[..., None],
+        *,
+        shared: bool,
+    ) -> None:
+        self._holder = holder
+        self._transactions = transactions
+        self._clock = clock
+        self._spent = spent
+        self._sync = sync
+        self._version = 0
+        self.shared = shared
+        self.claiming = True
+        self.standing = Standing({}, {})
+
+    @property
+    def server(self) -> int:
+        """Return the confirmed server run; claims made on another one are lost."""
+        return self._transactions.server or UNCONFIRMED
+
+    def enter(self, tx: sa.Connection, own: Standing, *, again: bool) -> Standing:
+        """Record the settings of this replica, and return how they stand.
+
+        Call ``adopt`` once that is committed. ``again``: the ledger has lost commits, so that
+        other replicas must read everything even if they know these settings.
+        """
+        if not self.shared:
+            return own
+        server, digest = engine.server_of(tx), settings.digest([*own.specs.values()])
+        tx.exec_driver_sql("LOCK TABLE query IN EXCLUSIVE MODE")
+        self._register(tx, server if self._transactions.server is None else 0)
+        now_ms = self._clock.now_ms()
+        generation, in_force = _choose_generation(tx, self._holder, digest, now_ms)
+        same = (replica.c.settings == digest) & (replica.c.generation == generation)
+        known = tx.execute(sa.select(replica.c.holder).where(same).limit(1)).first() is not None
+        self._note(tx, settings=digest, generation=generation)
+        return replace(
+            own, generation=generation, in_force=in_force, known=known and not again, server=server
+        )
+
+    def adopt(self, standing: Standing) -> None:
+        """Take the ``standing`` that ``enter`` returned."""
+        self.standing = standing
+        if self._transactions.server is None:
+            self._transactions.server = standing.server
+
+    def _register(self, tx: sa.Connection, server: int = 0) -> None:
+        """Insert this replica if it is new: its settings are unknown; it has shown nothing yet."""
+        upsert(tx, replica, [(self._holder, 0, b"", 0, self._clock.now_ms(), server, 0)])
+
+    def _note(self, tx: sa.Connection, **columns: Any) -> None:
+        """Write to the row of this replica, which is alive unless ``columns`` say otherwise."""
+        own = sa.update(replica).where(replica.c.holder == self._holder)
+        tx.execute(own.values({"seen_ms": self._clock.now_ms()} | columns))
+
+    def mark(self, tx: sa.Connection, ids: Iterable[int] | sa.Select[tuple[int]]) -> None:
+        """Mark the queries ``ids`` as changed, so that other replicas read them again."""
+        if self.shared:
+            self._version += 1
+            changed = sa.update(query).where(query.c.id.in_(ids))
+            tx.execute(changed.values(changed_by=self._holder, changed=self._version))
+            self._note(tx, version=self._version)
+
+    def leave(self, tx: sa.Connection) -> None:
+        """Record that this replica has ended.
+
+        On an unconfirmed server, others keep waiting for it: it may have shown more.
+        """
+        if self.shared and engine.server_of(tx) == self.server:
+            self._note(tx, seen_ms=0)
+
+    def changes(self, since: Version) -> Changes:
+        """Return which queries have changed since the version ``since``.
+
+        If the ledger may lack commits, all other reads and writes fail until ``confirm``.
+        """
+        with self._transactions.begin(anywhere=True) as tx:
+            now_ms, servers = self._clock.now_ms(), (self.server, engine.server_of(tx))
+            found = _read_changes(tx, since, self._holder, servers, now_ms)
+        if found.went_back or found.server != self.server:
+            self._transactions.server = UNCONFIRMED
+        return found
+
+    def resync(self, counted: Mapping[SelfCount, float]) -> None:
+        """Bring a ledger that lost commits in line with the settings and self counters."""
+        self._raise_self_counts(counted)
+        self._sync([*self.standing.specs.values()], anywhere=True)
+
+    @repeated
+    def _raise_self_counts(self, counted: Mapping[SelfCount, float]) -> None:
+        with self._transactions.begin(anywhere=True) as tx:
+            counters.raise_self_counts(tx, counted)
+
+    @repeated
+    def raise_counters(self, key: QueryKey, shown: Sequence[Shown]) -> None:
+        """Raise the counters of a query to what was ``shown``; the difference is overhang."""
+        spec, families = self.standing.specs.get(key), self.standing.families
+        with self._transactions.begin(anywhere=True) as tx:
+            ids = claims.lock(tx, sa.tuple_(query.c.target, query.c.name).in_([key]))
+            if spec is not None and ids:
+                counters.raise_to(tx, spec, families, shown, self._clock.now_ms())
+                self.mark(tx, ids)
+
+    @repeated
+    def confirm(self, server: int, version: Version) -> None:
+        """Confirm that ``server`` has all that was shown; it kept commits up to ``version``.
+
+        Ends this replica's claims there and records the calls that it spent. Claiming stops until
+        ``resume_claims``: other replicas may still be polling under claims made elsewhere.
+        """
+        with self._transactions.begin(anywhere=True) as tx:
+            self._transactions.expect(tx, server)
+            claims.release(tx, self._holder)
+            self._spent.record(tx)
+            self._register(tx)
+            self._note(tx, server=server, kept=version.get(self._holder, 0))
+            self.claiming = False
+        self._transactions.server = server
+
+    def resume_claims(self) -> None:
+        """Allow claims again: no other replica is polling anything unknown to the ledger."""
+        self.claiming = True
+
+    def superseded(self) -> list[QueryKey]:
+        """Record that this replica is alive; return its queries that newer settings supersede.
+
+        Its own settings apply again once replicas with newer ones are gone or have adopted these.
+        """
+        own, specs = self.standing, [*self.standing.specs.values()]
+        newer = sa.select(query.c.target, query.c.name).where(query.c.generation > own.generation)
+        with self._transactions.begin() as tx:
+            self._note(tx)
+            found = sorted({(row[0], row[1]) for row in tx.execute(newer)} & own.specs.keys())
+            if not found and own.in_force:
+                return []
+            given = self._holder, settings.digest(specs), self._clock.now_ms()
+            _, in_force = _choose_generation(tx, *given)
+        if not in_force:
+            return found
+        self._sync(specs)
+        return []
+
+
+def _read_changes(
     tx: sa.Connection, since: Version, holder: str, servers: tuple[int, int], now_ms: int
 ) -> Changes:
     """Return which queries have changed since the version ``since``.
@@ -106,25 +271,7 @@ def prune(tx: sa.Connection, now_ms: int) -> None:
     tx.execute(sa.delete(replica).where(replica.c.seen_ms <= now_ms - KEPT_MS))
 
 
-def register(tx: sa.Connection, holder: str, now_ms: int, server: int = 0) -> None:
-    """Insert ``holder`` if it is new: its settings are unknown, and it has shown nothing yet."""
-    upsert(tx, replica, [(holder, 0, b"", 0, now_ms, server, 0)])
-
-
-def confirm(tx: sa.Connection, holder: str, server: int, kept: int, now_ms: int) -> None:
-    """Record that ``server`` has all that ``holder`` has shown, and its commits up to ``kept``."""
-    register(tx, holder, now_ms)
-    own = sa.update(replica).where(replica.c.holder == holder)
-    tx.execute(own.values(server=server, kept=kept, seen_ms=now_ms))
-
-
-def beat(tx: sa.Connection, holder: str, now_ms: int) -> None:
-    """Record that ``holder`` is alive at ``now_ms``; 0: it has ended."""
-    own = sa.update(replica).where(replica.c.holder == holder)
-    tx.execute(own.values(seen_ms=now_ms))
-
-
-def choose_generation(
+def _choose_generation(
     tx: sa.Connection, holder: str, settings: bytes, now_ms: int
 ) -> tuple[int, bool]:
     """Return the generation of ``settings``, and whether they are in force.
@@ -145,30 +292,10 @@ def choose_generation(
     return generation, in_force
 
 
-def knows_generation(tx: sa.Connection, settings: bytes, generation: int) -> bool:
-    """Return whether a replica already uses ``settings`` at this ``generation``."""
-    same = (replica.c.settings == settings) & (replica.c.generation == generation)
-    return tx.execute(sa.select(replica.c.holder).where(same).limit(1)).first() is not None
-
-
-def note_generation(
-    tx: sa.Connection, holder: str, settings: bytes, generation: int, now_ms: int
-) -> None:
-    """Record which settings ``holder`` uses."""
-    own = sa.update(replica).where(replica.c.holder == holder)
-    tx.execute(own.values(settings=settings, generation=generation, seen_ms=now_ms))
-
-
 def living(tx: sa.Connection, now_ms: int) -> bool:
     """Return whether any replica runs, or may still run: seen within a minute, not ended."""
     alive = sa.select(replica.c.holder).where(replica.c.seen_ms > now_ms - ALIVE_MS)
     return tx.execute(alive.limit(1)).first() is not None
-
-
-def superseded(tx: sa.Connection, keys: Iterable[QueryKey], generation: int) -> list[QueryKey]:
-    """Return the ``keys`` that settings newer than ``generation`` have changed or removed."""
-    newer = sa.select(query.c.target, query.c.name).where(query.c.generation > generation)
-    return sorted({(row[0], row[1]) for row in tx.execute(newer)} & set(keys))
 
 
 def shared_key(tx: sa.Connection) -> bytes:

@@ -1,20 +1,18 @@
 """The ledger's public interface: each method commits everything that it writes at once."""
 
 import uuid
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import wait
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import ParamSpec, TypeVar
 
 import msgspec
 import sqlalchemy as sa
-import stamina
 import structlog
 
 from exporter.clock import MILLISECONDS, Clock
-from exporter.errors import BudgetSpent, ClaimLost, LedgerConflict, LedgerError
+from exporter.errors import BudgetSpent, ClaimLost, LedgerError
 from exporter.ledger import budget as budgets
 from exporter.ledger import (
     claims,
@@ -30,10 +28,10 @@ from exporter.ledger import (
 from exporter.ledger.apply import apply_reading
 from exporter.ledger.counters import add_self_counts
 from exporter.ledger.hours import SettledHours, read_hours
-from exporter.ledger.replicas import Changes, Version
-from exporter.ledger.rows import Applied, ApplyInput, Claim, LastReading, Retry, Shown, View
+from exporter.ledger.replicas import Replica, Standing
+from exporter.ledger.rows import Applied, ApplyInput, Claim, LastReading, Retry, View
 from exporter.ledger.tables import GROWING, query, self_counter, series
-from exporter.ledger.transactions import UNCONFIRMED, Transactions
+from exporter.ledger.transactions import Transactions, repeated
 from exporter.ledger.view import read_views
 from exporter.ledger.writes import WriteHealth
 from exporter.model.query import Budget, QueryKey, QuerySpec
@@ -41,29 +39,17 @@ from exporter.model.samples import HOUR_MS, Family, Reading, SelfCount
 
 BATCHES_PER_COMPACTION = 20
 TIGHT_SHARE = 0.8
-TRIES = 6
 
 NO_COUNTS: Mapping[SelfCount, float] = MappingProxyType({})
 
 log = structlog.get_logger(__name__)
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-def _repeated(transaction: Callable[P, T]) -> Callable[P, T]:
-    """Retry a transaction that conflicts with another replica's; never repeats a vendor call."""
-    return stamina.retry(
-        on=LedgerConflict, attempts=TRIES, wait_initial=0.02, wait_jitter=0.1, timeout=None
-    )(transaction)
-
 
 class Ledger:
     """Counts, schedule and claims; a method blocks until its transaction ends.
 
-    ``resync`` and ``superseded`` take several, and may be called again after a failure.
     ``writes`` is notified of each transaction. As the ledger nears ``max_bytes``, it keeps less of
-    the past. Raises ``LedgerError`` (``ClaimLost``).
+    the past. Only a shared ledger needs ``replica``. Raises ``LedgerError`` (``ClaimLost``).
     """
 
     def __init__(
@@ -80,19 +66,17 @@ class Ledger:
         self._families = dict(families)
         self._holder = uuid.uuid4().hex
         self._specs: dict[QueryKey, QuerySpec] = {}
-        self._version = 0
-        self._claiming = True
-        self._generation = 0
-        self._in_force = True
         self._key: bytes | None = None
         self._last: dict[QueryKey, LastReading] = {}
         self._begun: dict[QueryKey, int] = {}
-        self._spent_s: dict[str, float] = {}
+        self._spent = budgets.Spent(clock)
         self._tight = False
         self.max_bytes: int | None = None
         self._opened = engine.open_engine(url, clock, allow_network_fs=allow_network_fs)
         self._transactions = Transactions(self._opened, clock, writes)
         self._key_file = key_file or self._opened.key_file
+        given = self._holder, self._transactions, clock, self._spent, self.sync_queries
+        self.replica = Replica(*given, shared=self.shared)
 
     @property
     def shared(self) -> bool:
@@ -112,22 +96,18 @@ class Ledger:
         self._opened.hurried.set()
 
     def close(self) -> None:
-        """Release claims and the file; claims that cannot be released expire.
-
-        On an unconfirmed server, others keep waiting for this replica: it may have shown more.
-        """
+        """Release claims and the file; claims that cannot be released expire."""
         try:
             with self._transactions.begin(anywhere=True) as tx:
                 claims.release(tx, self._holder)
-                if self.shared and engine.server_of(tx) == self.server:
-                    replicas.beat(tx, self._holder, 0)
+                self.replica.leave(tx)
         except LedgerError as error:
             log.warning("claims not released", error=str(error))
         if self._opened.check is not None:
             wait([self._opened.check])  # nothing may touch the file once the lock is released
         self._opened.close()
 
-    @_repeated
+    @repeated
     def sync_queries(
         self,
         specs: Sequence[QuerySpec],
@@ -140,53 +120,34 @@ class Ledger:
 
         ``families`` are those that the settings define; they take effect only if this succeeds.
         """
-        first, known = self._transactions.server is None, {**self._families, **(families or {})}
+        known = {**self._families, **(families or {})}
+        own = Standing({spec.key: spec for spec in specs}, known)
         with self._transactions.begin(anywhere=anywhere) as tx:
-            now_ms, server = self._clock.now_ms(), engine.server_of(tx)
             if any(spec.stream for spec in specs):
                 self._take_key(tx)
-            if self.shared:
-                tx.exec_driver_sql("LOCK TABLE query IN EXCLUSIVE MODE")
-                replicas.register(tx, self._holder, now_ms, server if first else 0)
-                digest = settings.digest(specs)
-                generation, in_force = replicas.choose_generation(tx, self._holder, digest, now_ms)
-                unchanged = not anywhere and replicas.knows_generation(tx, digest, generation)
-                replicas.note_generation(tx, self._holder, digest, generation, now_ms)
-            else:
-                generation, in_force, unchanged = 0, True, False
-            if in_force:
-                self._sync(tx, specs, renames or {}, known, generation, unchanged=unchanged)
+            standing = self.replica.enter(tx, own, again=anywhere)
+            if standing.in_force:
+                self._sync(tx, standing, renames or {})
             if self._opened.lock is not None and not self._specs:
                 claims.take_over(tx)
-        if first:
-            self._transactions.server = server
-        self._generation, self._in_force, self._families = generation, in_force, known
-        self._specs = {spec.key: spec for spec in specs}
+        self.replica.adopt(standing)
+        self._specs, self._families = dict(standing.specs), known
         self._begun = {key: token for key, token in self._begun.items() if key in self._specs}
-        self._last = {key: last for key, last in self._last.items() if key in self._specs}
+        last = {} if anywhere else self._last  # the ledger may have lost those readings
+        self._last = {key: each for key, each in last.items() if key in self._specs}
 
-    def _sync(
-        self,
-        tx: sa.Connection,
-        specs: Sequence[QuerySpec],
-        renames: Mapping[str, str],
-        families: Mapping[str, Family],
-        generation: int,
-        *,
-        unchanged: bool,
-    ) -> None:
-        now_ms = self._clock.now_ms()
+    def _sync(self, tx: sa.Connection, standing: Standing, renames: Mapping[str, str]) -> None:
+        now_ms, specs = self._clock.now_ms(), [*standing.specs.values()]
         for old, new in renames.items():
             settings.rename(tx, old, new, self._holder)
+        generation = standing.generation
         settings.sync_queries(tx, specs, now_ms, holder=self._holder, generation=generation)
-        settings.delete_redefined(tx, families)
+        settings.delete_redefined(tx, standing.families)
         for spec in specs:
-            counters.create_known_series(tx, spec, families, now_ms)
+            counters.create_known_series(tx, spec, standing.families, now_ms)
         slices.begin_missing(tx, specs, now_ms)
-        if (
-            not unchanged
-        ):  # otherwise every start would make all other replicas read everything again
-            self._mark(tx, sa.select(query.c.id))
+        if not standing.known:  # else every start would make all other replicas read all again
+            self.replica.mark(tx, sa.select(query.c.id))
         slices.shorten(tx, specs, now_ms)  # after the queries: polls lock in the same order
 
     def _take_key(self, tx: sa.Connection) -> None:
@@ -200,100 +161,14 @@ class Ledger:
                 error="rolling user counts need a key, and this ledger is in memory",
             )
 
-    def _mark(self, tx: sa.Connection, ids: Iterable[int] | sa.Select[tuple[int]]) -> None:
-        """Mark these queries for other replicas to read again, if the ledger is shared."""
-        if self.shared:
-            self._version += 1
-            replicas.mark(tx, (self._holder, self._version), ids, self._clock.now_ms())
-
-    def changes(self, since: Version) -> Changes:
-        """Return which queries of a shared ledger have changed since the version ``since``.
-
-        If the ledger may lack commits, all other reads and writes fail until ``confirm``.
-        """
-        with self._transactions.begin(anywhere=True) as tx:
-            now_ms, servers = self._clock.now_ms(), (self.server, engine.server_of(tx))
-            found = replicas.read_changes(tx, since, self._holder, servers, now_ms)
-        if found.went_back or found.server != self.server:
-            self._transactions.server = UNCONFIRMED
-        return found
-
-    @property
-    def server(self) -> int:
-        """Return the confirmed server run; claims made on another one are lost."""
-        return self._transactions.server or UNCONFIRMED
-
-    def resync(self, counted: Mapping[SelfCount, float]) -> None:
-        """Bring a ledger that lost commits in line with the settings and self counters."""
-        self._last = {}
-        self._raise_self_counts(counted)
-        self.sync_queries(list(self._specs.values()), anywhere=True)
-
-    @_repeated
-    def _raise_self_counts(self, counted: Mapping[SelfCount, float]) -> None:
-        with self._transactions.begin(anywhere=True) as tx:
-            counters.raise_self_counts(tx, counted)
-
-    @_repeated
-    def confirm(self, server: int, version: Version) -> None:
-        """Confirm that ``server`` has all that was shown; it kept commits up to ``version``.
-
-        Ends this replica's claims there and records the calls that it spent. Claiming stops until
-        ``resume_claims``: other replicas may still be polling under claims made elsewhere.
-        """
-        with self._transactions.begin(anywhere=True) as tx:
-            self._transactions.expect(tx, server)
-            kept, now_ms = version.get(self._holder, 0), self._clock.now_ms()
-            claims.release(tx, self._holder)
-            for name, spent_s in self._spent_s.items():
-                ago_ms = round((self._clock.monotonic() - spent_s) * MILLISECONDS)
-                budgets.note_spent(tx, name, now_ms - ago_ms)
-            replicas.confirm(tx, self._holder, server, kept, now_ms)
-            self._claiming = False
-        self._transactions.server = server
-
-    def resume_claims(self) -> None:
-        """Allow claims again: no other replica is polling anything unknown to the ledger."""
-        self._claiming = True
-
-    @_repeated
-    def raise_counters(self, key: QueryKey, shown: Sequence[Shown]) -> None:
-        """Raise the counters of a query to what was ``shown``; the difference is overhang."""
-        spec = self._specs.get(key)
-        with self._transactions.begin(anywhere=True) as tx:
-            ids = claims.lock(tx, sa.tuple_(query.c.target, query.c.name).in_([key]))
-            if spec is not None and ids:
-                now_ms = self._clock.now_ms()
-                counters.raise_to(tx, spec, self._families, shown, now_ms)
-                self._mark(tx, ids)
-
-    def superseded(self) -> list[QueryKey]:
-        """Record that this replica is alive; return its queries that newer settings supersede.
-
-        Its own settings apply again once replicas with newer ones are gone or have adopted these.
-        """
-        specs = list(self._specs.values())
-        with self._transactions.begin() as tx:
-            now_ms = self._clock.now_ms()
-            replicas.beat(tx, self._holder, now_ms)
-            found = replicas.superseded(tx, self._specs, self._generation)
-            if not found and self._in_force:
-                return []
-            digest = settings.digest(specs)
-            _, in_force = replicas.choose_generation(tx, self._holder, digest, now_ms)
-        if not in_force:
-            return found
-        self.sync_queries(specs)
-        return []
-
-    @_repeated
+    @repeated
     def close_circuits(self, targets: Sequence[str] | None = None) -> None:
         """Close open circuits, of ``targets`` or of all, after settings or keys have changed."""
         with self._transactions.begin() as tx:
             ids = claims.close_circuits(tx, self._clock.now_ms(), targets)
-            self._mark(tx, ids)
+            self.replica.mark(tx, ids)
 
-    @_repeated
+    @repeated
     def correct_clock(self) -> bool:
         """Correct timestamps written while the clock was ahead; return whether there were any.
 
@@ -305,7 +180,7 @@ class Ledger:
             for query_id in ahead:
                 clock_steps.correct(tx, query_id, now_ms)
             claims.release(tx, self._holder)
-            self._mark(tx, ahead)
+            self.replica.mark(tx, ahead)
         return bool(ahead)
 
     def try_write(self) -> None:
@@ -313,14 +188,14 @@ class Ledger:
         with self._transactions.begin() as tx:
             claims.rewrite(tx)
 
-    @_repeated
+    @repeated
     def claim(self) -> Claim | None:
         """Claim the query that has been due longest; None when nothing is due."""
-        if not self._claiming:
+        if not self.replica.claiming:
             return None
         with self._transactions.begin() as tx:
             now_ms = self._clock.now_ms()
-            claim = claims.claim_due(tx, self._holder, now_ms, self._generation)
+            claim = claims.claim_due(tx, self._holder, now_ms, self.replica.standing.generation)
             spec = self._specs.get(claim.key) if claim else None
             if claim is None or spec is None or spec.budget is None:
                 return claim
@@ -332,28 +207,30 @@ class Ledger:
 
         Targets in ``yielding`` are claimable although they are being polled.
         """
-        if not self._claiming:
+        if not self.replica.claiming:
             return None
         with self._transactions.begin() as tx:
             now_ms = self._clock.now_ms()
-            return claims.next_due_ms(tx, self._holder, now_ms, self._generation, yielding)
+            return claims.next_due_ms(
+                tx, self._holder, now_ms, self.replica.standing.generation, yielding
+            )
 
-    @_repeated
+    @repeated
     def claim_slice(self, *, ahead: bool = False) -> Claim | None:
         """Claim a slice of the past of a query whose target is idle.
 
         ``ahead``: claim one that has waited too long for an idle target.
         """
-        if not self._claiming:
+        if not self.replica.claiming:
             return None
         with self._transactions.begin() as tx:
             now_ms = self._clock.now_ms()
-            given = (tx, self._holder, self._specs, now_ms, self._generation)
+            given = (tx, self._holder, self._specs, now_ms, self.replica.standing.generation)
             return slices.claim(*given, ahead=ahead)
 
     def starved(self) -> bool:
         """Return whether a slice has waited too long for its target to be idle."""
-        if not self._claiming:
+        if not self.replica.claiming:
             return False
         with self._transactions.begin() as tx:
             return slices.starved(tx, self._clock.now_ms())
@@ -363,29 +240,29 @@ class Ledger:
         with self._transactions.begin() as tx:
             return claims.due_targets(tx, targets, self._clock.now_ms())
 
-    @_repeated
+    @repeated
     def give_way(self, claim: Claim) -> None:
         """End the claim of an unread slice, and make the next one smaller."""
         spec = self._spec_of(claim)
         with self._transactions.begin() as tx:
             slices.give_way(tx, claim, spec, self._clock.now_ms())
 
-    @_repeated
+    @repeated
     def end_slice(self, claim: Claim) -> None:
         """End the claim of a slice that was applied."""
         with self._transactions.begin() as tx:
             claims.end(tx, claim)
 
-    @_repeated
+    @repeated
     def end_past(self, claim: Claim) -> None:
         """End the history or audit of ``claim`` here: the API reaches no further back."""
         spec = self._spec_of(claim)
         with self._transactions.begin() as tx:
             claims.end(tx, claim)
             slices.finish(tx, claim.query_id, spec, self._clock.now_ms())
-            self._mark(tx, [claim.query_id])
+            self.replica.mark(tx, [claim.query_id])
 
-    @_repeated
+    @repeated
     def fail_slice(self, claim: Claim, retry: Retry) -> None:
         """Record a slice that could not be read, and when to retry; the query's circuit stays."""
         with self._transactions.begin() as tx:
@@ -393,31 +270,22 @@ class Ledger:
             if retry.quiet_until_ms is not None:
                 claims.postpone(tx, claim.target, retry.quiet_until_ms)
 
-    @_repeated
+    @repeated
     def renew(self, held: Sequence[Claim]) -> list[Claim]:
         """Extend the claims of running polls; return those that are still held."""
         with self._transactions.begin() as tx:
             return claims.renew(tx, held, self._clock.now_ms())
 
-    @_repeated
+    @repeated
     def spend(self, claim: Claim, budget: Budget) -> None:
         """Take one call from ``budget``; raise ``BudgetSpent`` if none is left."""
         with self._transactions.begin() as tx:
             claims.check(tx, claim)
-            waited = budget.name in self._spent_s
-            wait_ms = self._rest_ms(budget) or budgets.take(tx, budget, self._clock, waited=waited)
-            self._mark(tx, [claim.query_id])
+            wait_ms = self._spent.take(tx, budget)
+            self.replica.mark(tx, [claim.query_id])
         if wait_ms:
             raise BudgetSpent("the call budget is spent", wait_ms / MILLISECONDS)
-        self._spent_s[budget.name] = self._clock.monotonic()
-
-    def _rest_ms(self, budget: Budget) -> int:
-        """Return how long this process must still wait; a clock set forward refills nothing."""
-        spent_s = self._spent_s.get(budget.name)
-        if spent_s is None:
-            return 0
-        passed_ms = round((self._clock.monotonic() - spent_s) * MILLISECONDS)
-        return max(0, budget.period_ms + budget.margin_ms - passed_ms)
+        self._spent.note(budget)
 
     def _spec_of(self, claim: Claim) -> QuerySpec:
         spec = self._specs.get(claim.key)
@@ -425,7 +293,7 @@ class Ledger:
             raise ClaimLost(f"{claim.target}/{claim.query}: no longer configured")
         return spec
 
-    @_repeated
+    @repeated
     def apply(
         self,
         claim: Claim,
@@ -460,7 +328,7 @@ class Ledger:
             applied, last = apply_reading(given)
             if next_poll_ms is not None and (of_past or not applied.held):
                 claims.succeed(tx, claim, given.now_ms, next_poll_ms=next_poll_ms)
-            self._mark(tx, [claim.query_id])
+            self.replica.mark(tx, [claim.query_id])
         self._begun[key] = claim.token
         if last is not None:
             self._last[key] = last
@@ -470,14 +338,14 @@ class Ledger:
         """Return what the process must add itself: nothing if it shows the ledger's counters."""
         return {} if self.shared else counted
 
-    @_repeated
+    @repeated
     def end_poll(self, claim: Claim, *, next_poll_ms: int) -> None:
         """End a poll without a verdict: its reading was held back, or no call was left for it."""
         with self._transactions.begin() as tx:
             claims.end(tx, claim, next_poll_ms=next_poll_ms)
-            self._mark(tx, [claim.query_id])
+            self.replica.mark(tx, [claim.query_id])
 
-    @_repeated
+    @repeated
     def fail(
         self,
         claim: Claim,
@@ -499,10 +367,10 @@ class Ledger:
                 if budget is not None:
                     budgets.block(tx, budget, retry.quiet_until_ms)
             add_self_counts(tx, counted.items())
-            self._mark(tx, [claim.query_id])
+            self.replica.mark(tx, [claim.query_id])
         return self._uncounted(counted)
 
-    @_repeated
+    @repeated
     def confirm_zero_scraped(self, numbers: Sequence[int]) -> None:
         """Record that the held value (0, or the old one) of these series was scraped."""
         if not numbers:
@@ -516,7 +384,7 @@ class Ledger:
                 .values(held=None, held_since_ms=None),
                 [{"s_id": number} for number in numbers],
             )
-            self._mark(tx, ids)
+            self.replica.mark(tx, ids)
 
     def views(self, keys: Iterable[QueryKey]) -> dict[QueryKey, View]:
         """Return everything that the configured queries among ``keys`` show now.
@@ -538,7 +406,7 @@ class Ledger:
         with self._transactions.begin() as tx:
             return read_hours(tx, spec, most)
 
-    @_repeated
+    @repeated
     def maintain(self) -> tuple[frozenset[QueryKey], Mapping[SelfCount, float]]:
         """Write off old overhang, mark series dormant; return changed queries and self counts."""
         with self._transactions.begin() as tx:
@@ -548,7 +416,7 @@ class Ledger:
             keys = written | asleep
             if keys:
                 same = sa.tuple_(query.c.target, query.c.name).in_(sorted(keys))
-                self._mark(tx, sa.select(query.c.id).where(same))
+                self.replica.mark(tx, sa.select(query.c.id).where(same))
         return frozenset(keys) & self._specs.keys(), self._uncounted(counted)
 
     def compact(self) -> Iterator[None]:
@@ -569,7 +437,7 @@ class Ledger:
             if not self._delete_removed():
                 break
 
-    @_repeated
+    @repeated
     def _retire(self, key: QueryKey, *, tight: bool) -> bool:
         """Retire one batch of a query's buckets; return whether there may be more."""
         spec = self._specs.get(key)
@@ -579,13 +447,13 @@ class Ledger:
             gone = maintenance.retire(tx, spec, self._clock.now_ms(), tight=tight)
         return gone >= maintenance.BATCH_ROWS
 
-    @_repeated
+    @repeated
     def _prune(self) -> None:
         with self._transactions.begin() as tx:
             maintenance.prune(tx, self._clock.now_ms())
             replicas.prune(tx, self._clock.now_ms())
 
-    @_repeated
+    @repeated
     def _delete_removed(self) -> bool:
         with self._transactions.begin() as tx:
             return maintenance.delete_removed(tx, self._clock.now_ms())

@@ -1,9 +1,11 @@
 """Transactions of an open ledger, each on the server with the confirmed state."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import ParamSpec, TypeVar
 
 import sqlalchemy as sa
+import stamina
 
 from exporter.clock import Clock
 from exporter.errors import LedgerConflict, LedgerError
@@ -15,6 +17,17 @@ UNCONFIRMED = 0
 LONG_S = 1.0
 PAUSE_S = 2.0
 """Calls fail at once for this long after one that took ``LONG_S`` or more to fail."""
+TRIES = 6
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def repeated(transaction: Callable[P, T]) -> Callable[P, T]:
+    """Retry a transaction that conflicts with another replica's; never repeats a vendor call."""
+    return stamina.retry(
+        on=LedgerConflict, attempts=TRIES, wait_initial=0.02, wait_jitter=0.1, timeout=None
+    )(transaction)
 
 
 class Transactions:

@@ -163,7 +163,7 @@ class Poller:
     ) -> None:
         """Start everything that can be claimed while there are fewer than ``most`` tasks."""
         while not self._stopping.is_set() and len(tasks) < most:
-            claimed_s, server = self._context.clock.monotonic(), self._context.ledger.server
+            claimed_s, server = self._context.clock.monotonic(), self._context.ledger.replica.server
             claim = await self._context.offload(claim_next)
             self._turned_s = self._context.clock.monotonic()
             if claim is None:
@@ -183,7 +183,7 @@ class Poller:
         return self._context.clock.monotonic() - self._renewed_s[claim.key] >= LEASE_S
 
     def _check_lease(self, claim: Claim, server: int) -> None:
-        if self._lease_is_over(claim) or server != self._context.ledger.server:
+        if self._lease_is_over(claim) or server != self._context.ledger.replica.server:
             raise ClaimLost(f"{claim.target}/{claim.query}: another replica may have the target")
 
     def _running(self) -> list[Claim]:
@@ -260,7 +260,7 @@ class Poller:
 
     async def _follow_settings(self) -> None:
         """Report the queries that are left to other replicas with newer settings."""
-        found = await self._context.offload(self._context.ledger.superseded)
+        found = await self._context.offload(self._context.ledger.replica.superseded)
         self._context.telemetry.set("superseded_queries", len(found))
         if found and found != self.superseded:
             log.warning(SUPERSEDED, queries=["/".join(key) for key in found])

@@ -79,7 +79,7 @@ class Parts:
             offload=self.offload, reading=self.offload,
         )  # fmt: skip
         self.follower = Follower(
-            ledger=cast("Any", self), publisher=self.publisher, page=self.page, clock=self.clock,
+            replica=cast("Any", self), publisher=self.publisher, page=self.page, clock=self.clock,
             telemetry=Telemetry("test"), offload=self.offload, reading=self.offload, abandon=UNUSED,
         )  # fmt: skip
 

@@ -13,7 +13,7 @@ from exporter.app import serve
 from exporter.cli import main
 from exporter.polling import poller
 
-PLACES = ("/ledger/store.py", "/ledger/engine.py")
+PLACES = ("/ledger/store.py", "/ledger/replicas.py", "/ledger/engine.py")
 
 
 class CommitKiller:

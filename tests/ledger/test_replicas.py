@@ -181,15 +181,15 @@ def test_replicas_that_sync_the_same_new_target_at_once_both_start(replica: Open
 
 def test_what_one_replica_commits_another_is_told_to_read(replica: Open) -> None:
     one, other = replica(spec(), spec(target="promo")), replica(spec(), spec(target="promo"))
-    version = other.changes({}).version
-    assert other.changes(version).marks == {}
+    version = other.replica.changes({}).version
+    assert other.replica.changes(version).marks == {}
 
     count(one, 5)
-    changes = other.changes(version)
+    changes = other.replica.changes(version)
 
     assert set(changes.marks) == {("shop", "hourly")}
     assert changes.marks["shop", "hourly"] == shown_by(other, ("shop", "hourly")).mark
-    assert other.changes(changes.version).marks == {}
+    assert other.replica.changes(changes.version).marks == {}
     assert not changes.went_back
 
 
@@ -197,19 +197,19 @@ def test_a_replica_that_starts_with_the_settings_in_force_gives_others_nothing_t
     replica: Open,
 ) -> None:
     one = replica(spec())
-    seen = one.changes({}).version
+    seen = one.replica.changes({}).version
 
     replica(spec())
-    same = one.changes(seen)
+    same = one.replica.changes(seen)
     replica(spec(meaning={"v": 2}))
 
     assert same.marks == {}
-    assert one.changes(same.version).marks.keys() == {("shop", "hourly")}
+    assert one.replica.changes(same.version).marks.keys() == {("shop", "hourly")}
 
 
 def test_a_query_that_changes_while_changes_are_read_is_among_them(replica: Open) -> None:
     one, other, reader = (replica(spec()) for _ in range(3))
-    version = reader.changes({}).version
+    version = reader.replica.changes({}).version
     count(one, 5)
     overtaking = iter([partial(count, other, 9)])
 
@@ -218,8 +218,8 @@ def test_a_query_that_changes_while_changes_are_read_is_among_them(replica: Open
             next(overtaking, lambda: None)()
 
     sa.event.listen(reader._opened.engine, "after_cursor_execute", overtake)
-    first = reader.changes(version)
-    second = reader.changes(first.version)
+    first = reader.replica.changes(version)
+    second = reader.replica.changes(first.version)
 
     assert next(overtaking, None) is None
     assert set(first.marks) == set(second.marks) == {("shop", "hourly")}
@@ -231,10 +231,10 @@ def test_a_zero_that_one_replica_has_shown_is_confirmed_for_all(replica: Open) -
     count(other, 9)
     assert next(each.value for each in shown_by(other, ("shop", "hourly")).shown) == 0
 
-    version = other.changes({}).version
+    version = other.replica.changes({}).version
     assert shown(one) == [4]
 
-    assert set(other.changes(version).marks) == {("shop", "hourly")}
+    assert set(other.replica.changes(version).marks) == {("shop", "hourly")}
     assert shown(other) == [4]
 
 
@@ -281,14 +281,14 @@ def test_the_newest_settings_own_a_query_until_their_replicas_are_gone(replica: 
 
     restarted = replica(old, spec(target="promo"))
 
-    assert one.superseded() == restarted.superseded() == [("shop", "hourly")]
-    assert other.superseded() == []
+    assert one.replica.superseded() == restarted.replica.superseded() == [("shop", "hourly")]
+    assert other.replica.superseded() == []
     assert [claim.target for claim in (one.claim(), one.claim()) if claim] == ["promo"]
     count(other, 5)
 
     other.close()
 
-    assert restarted.superseded() == []
+    assert restarted.replica.superseded() == []
     count(restarted, 5)
 
 
@@ -297,11 +297,11 @@ def test_settings_that_are_given_back_are_in_force_on_all_replicas(replica: Open
     one, other = replica(old), replica(old)
 
     one.sync_queries([new])
-    before = other.superseded()
+    before = other.replica.superseded()
     one.sync_queries([old])
 
     assert before == [("shop", "hourly")]
-    assert one.superseded() == other.superseded() == []
+    assert one.replica.superseded() == other.replica.superseded() == []
     count(other, 5)
     count(one, 6)
 
@@ -340,9 +340,9 @@ def test_settings_that_are_not_in_force_may_name_what_there_is_not(replica: Open
     late = replica(spec(), spec(target="never"))
     early = replica(spec(), spec(target="added"))
 
-    assert late.superseded() == []
+    assert late.replica.superseded() == []
     assert early.views([("shop", "daily")]) == {}
-    assert one.superseded() == []
+    assert one.replica.superseded() == []
 
 
 def state_of(ledger: Ledger) -> State:
@@ -378,7 +378,7 @@ def test_on_another_server_nothing_is_read_or_written_before_it_is_confirmed(
     ledger = replica(spec())
     claim = ledger.claim()
     assert claim is not None
-    version = ledger.changes({}).version
+    version = ledger.replica.changes({}).version
 
     servers.append(2)
     refused: list[Callable[[], Any]] = [
@@ -391,13 +391,13 @@ def test_on_another_server_nothing_is_read_or_written_before_it_is_confirmed(
     for call in refused:
         with pytest.raises(LedgerError, match="another server"):
             call()
-    changes = ledger.changes(version)
-    ledger.confirm(changes.server, changes.version)
+    changes = ledger.replica.changes(version)
+    ledger.replica.confirm(changes.server, changes.version)
 
     assert (changes.server, changes.went_back) == (2, False)
     assert ledger.renew([claim]) == []
     with pytest.raises(LedgerError, match="another server"):
-        ledger.confirm(1, changes.version)
+        ledger.replica.confirm(1, changes.version)
 
 
 def test_lost_commits_are_noticed_though_newer_ones_have_followed(
@@ -406,16 +406,16 @@ def test_lost_commits_are_noticed_though_newer_ones_have_followed(
     one, reader = replica(spec()), replica(spec())
     older = state_of(one)
     count(one, 5)
-    seen = reader.changes({}).version
+    seen = reader.replica.changes({}).version
 
     fail_over(one, older)
     servers.append(2)
-    changes = one.changes(seen)
-    one.confirm(changes.server, changes.version)
-    one.resume_claims()
+    changes = one.replica.changes(seen)
+    one.replica.confirm(changes.server, changes.version)
+    one.replica.resume_claims()
     for n in (5, 9, 9):
         count(one, n)
-    found = reader.changes(seen)
+    found = reader.replica.changes(seen)
 
     assert changes.went_back
     assert found.version[one._holder] > seen[one._holder]
@@ -427,17 +427,17 @@ def test_after_a_failover_nothing_is_claimed_before_others_have_confirmed(
 ) -> None:
     specs = [spec(budget=ACCOUNT), spec(target="promo", budget=ACCOUNT)]
     one, other = replica(*specs), replica(*specs)
-    older, seen, claim = state_of(one), one.changes({}).version, one.claim()
+    older, seen, claim = state_of(one), one.replica.changes({}).version, one.claim()
     assert claim is not None
     one.spend(claim, ACCOUNT)
 
     fail_over(one, older)
     servers.append(2)
     for each in (other, one):
-        changes = each.changes(seen)
-        each.confirm(changes.server, changes.version)
+        changes = each.replica.changes(seen)
+        each.replica.confirm(changes.server, changes.version)
     waiting = other.claim(), other.claim_slice(), other.next_due_ms()
-    other.resume_claims()
+    other.replica.resume_claims()
     taken = other.claim()
 
     assert waiting == (None, None, None)
@@ -451,19 +451,19 @@ def test_a_restart_of_the_server_that_lost_nothing_is_no_older_state(
 ) -> None:
     one, reader, ended = replica(spec()), replica(spec()), replica(spec())
     count(one, 5)
-    seen = reader.changes({})
+    seen = reader.replica.changes({})
     ended.close()
 
     servers.append(2)
-    one.confirm(2, one.changes({}).version)
-    one.resume_claims()
+    one.replica.confirm(2, one.replica.changes({}).version)
+    one.replica.resume_claims()
     count(one, 9)
-    found = reader.changes(seen.version)
+    found = reader.replica.changes(seen.version)
 
     assert seen.alive == {one._holder, ended._holder}
     assert found.alive == {one._holder}
     assert (found.went_back, found.unconfirmed) == (False, frozenset())
-    assert one.changes(seen.version).unconfirmed == {reader._holder}
+    assert one.replica.changes(seen.version).unconfirmed == {reader._holder}
 
 
 def test_a_replica_that_stops_before_it_confirmed_a_new_server_is_waited_for(
@@ -473,7 +473,7 @@ def test_a_replica_that_stops_before_it_confirmed_a_new_server_is_waited_for(
 
     servers.append(2)
     ended.close()
-    found = one.changes({})
+    found = one.replica.changes({})
 
     assert found.alive == found.unconfirmed == {ended._holder}
 
@@ -481,11 +481,11 @@ def test_a_replica_that_stops_before_it_confirmed_a_new_server_is_waited_for(
 def test_a_replica_that_ended_and_is_forgotten_takes_nothing_back(replica: Open) -> None:
     one, ended = replica(spec()), replica(spec())
     count(ended, 5)
-    seen = one.changes({}).version
+    seen = one.replica.changes({}).version
     ended.close()
 
     assert list(one.compact())
-    found = one.changes(seen)
+    found = one.replica.changes(seen)
 
     assert ended._holder not in found.version
     assert not found.went_back
@@ -498,15 +498,15 @@ def test_an_older_state_of_the_ledger_keeps_what_was_shown(replica: Open) -> Non
     assert shown(ledger) == [4]
     older, counted = state_of(ledger), ("chatbot_exporter_revisions_total", (("target", "shop"),))
     count(ledger, 15)
-    before, version = shown_by(ledger, ("shop", "hourly")), ledger.changes({}).version
+    before, version = shown_by(ledger, ("shop", "hourly")), ledger.replica.changes({}).version
     fail_over(ledger, older)
 
-    assert ledger.changes(version).went_back
-    ledger.resync({counted: 7.0})
-    ledger.resync({counted: 6.0})
-    ledger.raise_counters(("shop", "hourly"), before.shown)
-    ledger.confirm(ledger.changes(version).server, version)
-    ledger.resume_claims()
+    assert ledger.replica.changes(version).went_back
+    ledger.replica.resync({counted: 7.0})
+    ledger.replica.resync({counted: 6.0})
+    ledger.replica.raise_counters(("shop", "hourly"), before.shown)
+    ledger.replica.confirm(ledger.replica.changes(version).server, version)
+    ledger.replica.resume_claims()
     raised = shown_by(ledger, ("shop", "hourly"))
     count(ledger, 15)
     repaid = shown_by(ledger, ("shop", "hourly"))
@@ -514,7 +514,7 @@ def test_an_older_state_of_the_ledger_keeps_what_was_shown(replica: Open) -> Non
     assert shown(ledger) == [10]
     assert [list(view.state.overhang.values()) for view in (raised, repaid)] == [[6], [0]]
     assert ledger.self_counts(["shop"])[counted] == 7
-    assert not ledger.changes(ledger.changes({}).version).went_back
+    assert not ledger.replica.changes(ledger.replica.changes({}).version).went_back
 
 
 def test_growth_goes_on_at_once_where_the_first_poll_is_among_what_was_lost(replica: Open) -> None:
@@ -523,12 +523,12 @@ def test_growth_goes_on_at_once_where_the_first_poll_is_among_what_was_lost(repl
     for n in (5, 12):
         count(ledger, n)
     assert shown(ledger) == [7]
-    before, version = shown_by(ledger, ("shop", "hourly")), ledger.changes({}).version
+    before, version = shown_by(ledger, ("shop", "hourly")), ledger.replica.changes({}).version
     fail_over(ledger, older)
-    ledger.resync({})
-    ledger.raise_counters(("shop", "hourly"), before.shown)
-    ledger.confirm(ledger.changes(version).server, version)
-    ledger.resume_claims()
+    ledger.replica.resync({})
+    ledger.replica.raise_counters(("shop", "hourly"), before.shown)
+    ledger.replica.confirm(ledger.replica.changes(version).server, version)
+    ledger.replica.resume_claims()
 
     count(ledger, 14)  # a new baseline: of the two since nobody knows
     began = shown(ledger)

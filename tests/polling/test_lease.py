@@ -36,6 +36,7 @@ class CutOff:
         self._clock = clock
         self._from_s = from_s
         self._claims = [CLAIM]
+        self.replica = self
         self.correct_clock: Callable[[], Any] = bool
 
     def claim(self) -> Claim | None:
