@@ -21,7 +21,7 @@ from exporter.format import columns, number, render_labels, stamp
 from exporter.http_client.transport import Transport
 from exporter.model.query import PollRequest, QuerySpec
 from exporter.model.samples import Family, Reading, Series, Window
-from exporter.polling.poll import lookback_window
+from exporter.polling.windows import lookback_window
 from exporter.providers import PROVIDERS
 from exporter.providers.base.plugin import LabelSettings, Query, Target
 from exporter.providers.base.times import parse_instant

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import traceback
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -25,11 +25,10 @@ from exporter.errors import (
 from exporter.http_client.client import ApiClient
 from exporter.ledger.offload import Offload
 from exporter.ledger.rows import Claim, LastOutcome, Retry, self_count
-from exporter.ledger.rules import history, past_window, reach_start_ms
 from exporter.ledger.store import Ledger
 from exporter.model.query import PollRequest, QueryKey, QuerySpec
-from exporter.model.samples import Reading, SelfCount, Window, ceil_to, floor_to
-from exporter.polling import schedule
+from exporter.model.samples import SelfCount, Window
+from exporter.polling import schedule, windows
 from exporter.polling.hints import hint_for
 from exporter.providers.base.plugin import Query
 from exporter.telemetry.counters import Telemetry
@@ -146,14 +145,14 @@ async def _read(
 ) -> tuple[int, str]:
     """Apply each reading as it arrives; return the number of rows read, and the outcome."""
     spec, rows = scheduled.query.spec, 0
-    window = poll_window(spec, claim, started_ms)
-    past = past_beside(spec, claim, window, started_ms)
+    window = windows.poll_window(spec, claim, started_ms)
+    past = windows.past_beside(spec, claim, window, started_ms)
     asked = window if past is None else Window(past.start_ms, window.end_ms)
     request = _request(context, spec, claim, asked, started_ms)
     readings = scheduled.query.read(scheduled.api, request)
     async with aclosing(readings) as each:
         async for reading in each:
-            for part, older, more in _parts(reading, window, past):
+            for part, older, more in windows.parts(reading, window, past):
                 next_ms = None if more else _next_slot_ms(context, spec)
                 apply = partial(context.ledger.apply, claim, part, started_ms=started_ms)
                 applied = await context.offload(partial(apply, of_past=older, next_poll_ms=next_ms))
@@ -165,20 +164,6 @@ async def _read(
                 return rows, "ok"
             await context.published(claim.key)
     raise ProgramError(f"{spec.name}: the last reading announces another one")
-
-
-def _parts(
-    reading: Reading, window: Window, past: Window | None
-) -> Iterator[tuple[Reading, bool, bool]]:
-    """Yield the part of ``reading`` in ``window``, then the part in ``past``.
-
-    Each comes with two flags: whether it is the past, and whether more follows.
-    """
-    if past is None or reading.gauges_only:
-        yield reading, False, reading.more
-    else:
-        yield reading.since(window.start_ms), False, True
-        yield reading.within(past), True, reading.more
 
 
 def _request(
@@ -282,40 +267,3 @@ def mistake(spec: QuerySpec, bug: Exception) -> ProgramError:
     *_, last = traceback.extract_tb(bug.__traceback__)
     at = f"{'/'.join(Path(last.filename).parts[-2:])}:{last.lineno}"
     return ProgramError(f"{spec.name}: {type(bug).__name__} at {at}")
-
-
-def past_beside(spec: QuerySpec, claim: Claim, window: Window, now_ms: int) -> Window | None:
-    """Return the part of the past to read with the same call as ``window``; None: nothing.
-
-    Only for queries with a call budget, which have no other call for it.
-    """
-    past = claim.past
-    if claim.epoch_ms is None and spec.budget is not None:
-        past = history(spec, window.start_ms, now_ms)
-    return None if past is None else past_window(spec, past, now_ms)
-
-
-def poll_window(spec: QuerySpec, claim: Claim, now_ms: int) -> Window:
-    """Return the range of a poll: from the oldest unsettled bucket, at least the lookback, to now.
-
-    It never starts before the floor, because no counter covers older rows, nor beyond the API's
-    reach. A stream continues from its watermark, never before its epoch. If the clock was set back
-    to before the floor, one bucket is read, and nothing of it counts.
-    """
-    if spec.stream:
-        since_ms = now_ms if claim.watermark_ms is None else claim.watermark_ms - spec.lookback_ms
-        return Window(min(max(since_ms, claim.epoch_ms or since_ms), now_ms), now_ms)
-    step, lookback = spec.granularity_ms, lookback_window(spec, now_ms, claim.cursor_ms)
-    start_ms, end_ms = lookback.start_ms, lookback.end_ms
-    if claim.floor_ms is not None and claim.epoch_ms is not None:
-        start_ms = max(start_ms, ceil_to(claim.floor_ms, step))
-    return Window(min(start_ms, end_ms - step), end_ms)
-
-
-def lookback_window(spec: QuerySpec, now_ms: int, cursor_ms: int | None = None) -> Window:
-    """Return the lookback, or if longer the range since the cursor, including the open bucket."""
-    step = spec.granularity_ms
-    start_ms = floor_to(now_ms - spec.lookback_ms, step)
-    if cursor_ms is not None:
-        start_ms = min(start_ms, cursor_ms)
-    return Window(max(start_ms, reach_start_ms(spec, now_ms)), ceil_to(now_ms + 1, step))

@@ -14,7 +14,7 @@ from exporter.cli.settings import targets_of
 from exporter.http_client.transport import Transport
 from exporter.ledger.rows import Claim
 from exporter.model.query import PollRequest
-from exporter.polling.poll import poll_window
+from exporter.polling.windows import poll_window
 from exporter.providers import BUILT_IN
 from exporter.providers.base.plugin import Query, Target
 from tests.support.vendors import Vendors, read

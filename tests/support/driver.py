@@ -24,7 +24,7 @@ from exporter.ledger.tables import query, replica
 from exporter.model.families import ENGAGEMENT, HISTORY_WEEKS, HOLIDAY, NORMALISED
 from exporter.model.query import QueryKey, QuerySpec
 from exporter.model.samples import CountRow, Family, Reading, Window
-from exporter.polling.poll import poll_window
+from exporter.polling.windows import poll_window
 from tests.support.builders import RECEIVED, received, spec
 from tests.support.history import Numbers
 from tests.support.virtual import VirtualClock, inline
