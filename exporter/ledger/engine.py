@@ -370,10 +370,10 @@ def _lock(path: Path, *, allow_network_fs: bool) -> IO[bytes]:
         fcntl.fcntl(handle, SET_LOCK, LOCK)
     except OSError as error:
         handle.close()
-        taken = error.errno in {errno.EAGAIN, errno.EACCES}
-        said = "another exporter runs on this ledger; stop it first"
-        other = f"the file cannot be locked: {error.strerror}; move the ledger to a local disk"
-        raise LedgerError(f"{path}: {said if taken else other}") from None
+        problem = f"the file cannot be locked: {error.strerror}; move the ledger to a local disk"
+        if error.errno in {errno.EAGAIN, errno.EACCES}:
+            problem = "another exporter runs on this ledger; stop it first"
+        raise LedgerError(f"{path}: {problem}") from None
     return handle
 
 
