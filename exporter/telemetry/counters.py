@@ -43,69 +43,71 @@ OF_PROCESS = frozenset(
 )
 """What the client library's collectors show besides the exporter's own families."""
 
-_TABLE = """
-build_info | gauge | version,revision,python_version | 1 | Build information; value is always 1.
-target_info | gauge | provider,target,query,granularity,timezone | 1 | Effective per-query settings; value is always 1.
-target_up | gauge | provider,target,query | 1 | 1 if the last completed poll of the query succeeded, else 0.
-polls_total | counter | provider,target,query | 1 | Polls started.
-poll_failures_total | counter | provider,target,query,reason | 12 | Polls that failed, by error class.
-polls_skipped_total | counter | provider,target,query,reason | 5 | Poll slots skipped, by reason.
-poll_duration_seconds | histogram | provider | 12 | Duration of complete polls including paging and commit.
-api_requests_total | counter | provider,target,code | 9 | HTTP requests sent to provider APIs, by status class or transport error.
-api_request_duration_seconds | histogram | provider | 12 | Duration of single HTTP requests to provider APIs.
-throttled_total | counter | provider,target | 1 | Requests refused by the provider for rate reasons.
-budget_tokens | gauge | provider,target,budget | 2 | Tokens left in the persisted rate budget.
-blocked_until_timestamp_seconds | gauge | provider,target | 1 | Time before which no request will be sent (budget, Retry-After, backoff or circuit), 0 if none.
-circuit_open | gauge | provider,target | 1 | 1 while the circuit breaker is open or half open.
-last_attempt_timestamp_seconds | gauge | provider,target,query | 1 | Start of the last poll, as a Unix timestamp.
-last_success_timestamp_seconds | gauge | provider,target,query | 1 | End of the last successful poll, as a Unix timestamp.
-next_poll_timestamp_seconds | gauge | provider,target,query | 1 | Planned start of the next poll, as a Unix timestamp.
-expected_lag_seconds | gauge | provider,target,query | 1 | Delay after the end of a period until its data are normally settled and published.
-data_end_timestamp_seconds | gauge | provider,target,query | 1 | Instant up to which data is settled and complete, as a Unix timestamp.
-cursor_timestamp_seconds | gauge | provider,target,query | 1 | Event-stream watermark or start of the oldest unsettled bucket, as a Unix timestamp.
-revisions_total | counter | provider,target,query,direction,stage | 4 | Bucket values that changed after first being read.
-retracted_total | counter | provider,target,query | 1 | Units by which providers lowered already-read buckets.
-overhang | gauge | provider,target,family | 20 | Units by which exported counters currently exceed provider truth.
-written_off_total | counter | provider,target,family | 20 | Overhang units made permanent so that counters could resume growing.
-provider_resets_total | counter | provider,target,query | 1 | Detected provider-side data resets that caused a rebase.
-quarantined | gauge | provider,target,query | 1 | 1 while a suspicious response is held back awaiting confirmation.
-coverage_gaps_total | counter | provider,target,query | 1 | Time ranges that can no longer be read from the provider.
-coverage_gap_seconds_total | counter | provider,target,query | 1 | Total length of unreadable time ranges.
-audit_timestamp_seconds | gauge | provider,target,query | 1 | End of the last complete audit, as a Unix timestamp.
-audit_buckets | gauge | provider,target,query,result | 3 | Buckets that the last audit read again, by how the ledger compared with the provider.
-audit_difference | gauge | provider,target,family | 20 | Sum of absolute differences that the last audit found, before they were applied.
-history_days | gauge | provider,target,query | 1 | Days of history read before the first poll.
-duplicate_events_total | counter | provider,target,query | 1 | Events read again and discarded by id.
-late_events_total | counter | provider,target,query,outcome | 2 | Events older than the previous watermark when first read.
-series | gauge | family | 60 | Series currently exported, by family.
-series_limit | gauge | family | 60 | Configured series limit, by family.
-dropped_series_total | counter | provider,target,family,reason | 20 | New label sets folded or dropped.
-schema_drift_total | counter | provider,target,query,kind | 5 | Response fields that did not match the adapter's schema.
-clock_steps_total | counter |  | 1 | Steps of the wall clock that were noticed and corrected.
-log_lines_dropped_total | counter |  | 1 | Log lines that could not be written.
-ledger_size_bytes | gauge |  | 1 | Ledger size on disk, measured every ten minutes.
-ledger_rows | gauge | table | 10 | Ledger rows, by table.
-ledger_commit_duration_seconds | histogram |  | 12 | Duration of ledger commits.
-ledger_last_commit_timestamp_seconds | gauge |  | 1 | Time of the last ledger commit.
-ledger_errors_total | counter | operation | 5 | Ledger operations that failed.
-ledger_schema_version | gauge |  | 1 | Ledger schema version in use.
-ledger_reachable | gauge |  | 1 | 1 if the last check for changes by other replicas succeeded, else 0 and no series of a target is shown. PostgreSQL only.
-superseded_queries | gauge |  | 1 | Queries that another replica has newer settings of, which this one leaves to it. PostgreSQL only.
-claims | gauge |  | 1 | Queries this replica holds a claim on.
-claims_lost_total | counter |  | 1 | Claims that expired or were taken over before their poll could commit.
-config_last_reload_successful | gauge |  | 1 | 1 if the last configuration load succeeded.
-config_last_reload_success_timestamp_seconds | gauge |  | 1 | Time of the last successful configuration load.
-"""
-"""Name without prefix, type, labels, maximum series of a target or query, help."""
+
+def _family(kind: MetricType, name: str, cap: int, help_: str, *labels: str) -> Family:
+    """Return a family, given its name without prefix and the maximum series of a target or query."""
+    return Family(PREFIX + name, kind, help_, labels, cap)
 
 
-def _family(line: str) -> Family:
-    name, kind, labels, cap, help_ = (cell.strip() for cell in line.split(" | "))
-    names = tuple(labels.split(",")) if labels else ()
-    return Family(PREFIX + name, MetricType(kind), help_, names, int(cap))
+_counter = partial(_family, MetricType.COUNTER)
+_gauge = partial(_family, MetricType.GAUGE)
+_histogram = partial(_family, MetricType.HISTOGRAM)
+_TARGET = ("provider", "target")
+_QUERY = (*_TARGET, "query")
 
-
-FAMILIES: tuple[Family, ...] = tuple(map(_family, _TABLE.strip().splitlines()))
+FAMILIES: tuple[Family, ...] = (
+    _gauge("build_info", 1, "Build information; value is always 1.", "version", "revision", "python_version"),
+    _gauge("target_info", 1, "Effective per-query settings; value is always 1.", *_QUERY, "granularity", "timezone"),
+    _gauge("target_up", 1, "1 if the last completed poll of the query succeeded, else 0.", *_QUERY),
+    _counter("polls_total", 1, "Polls started.", *_QUERY),
+    _counter("poll_failures_total", 12, "Polls that failed, by error class.", *_QUERY, "reason"),
+    _counter("polls_skipped_total", 5, "Poll slots skipped, by reason.", *_QUERY, "reason"),
+    _histogram("poll_duration_seconds", 12, "Duration of complete polls including paging and commit.", "provider"),
+    _counter("api_requests_total", 9, "HTTP requests sent to provider APIs, by status class or transport error.", *_TARGET, "code"),
+    _histogram("api_request_duration_seconds", 12, "Duration of single HTTP requests to provider APIs.", "provider"),
+    _counter("throttled_total", 1, "Requests refused by the provider for rate reasons.", *_TARGET),
+    _gauge("budget_tokens", 2, "Tokens left in the persisted rate budget.", *_TARGET, "budget"),
+    _gauge("blocked_until_timestamp_seconds", 1, "Time before which no request will be sent (budget, Retry-After, backoff or circuit), 0 if none.", *_TARGET),
+    _gauge("circuit_open", 1, "1 while the circuit breaker is open or half open.", *_TARGET),
+    _gauge("last_attempt_timestamp_seconds", 1, "Start of the last poll, as a Unix timestamp.", *_QUERY),
+    _gauge("last_success_timestamp_seconds", 1, "End of the last successful poll, as a Unix timestamp.", *_QUERY),
+    _gauge("next_poll_timestamp_seconds", 1, "Planned start of the next poll, as a Unix timestamp.", *_QUERY),
+    _gauge("expected_lag_seconds", 1, "Delay after the end of a period until its data are normally settled and published.", *_QUERY),
+    _gauge("data_end_timestamp_seconds", 1, "Instant up to which data is settled and complete, as a Unix timestamp.", *_QUERY),
+    _gauge("cursor_timestamp_seconds", 1, "Event-stream watermark or start of the oldest unsettled bucket, as a Unix timestamp.", *_QUERY),
+    _counter("revisions_total", 4, "Bucket values that changed after first being read.", *_QUERY, "direction", "stage"),
+    _counter("retracted_total", 1, "Units by which providers lowered already-read buckets.", *_QUERY),
+    _gauge("overhang", 20, "Units by which exported counters currently exceed provider truth.", *_TARGET, "family"),
+    _counter("written_off_total", 20, "Overhang units made permanent so that counters could resume growing.", *_TARGET, "family"),
+    _counter("provider_resets_total", 1, "Detected provider-side data resets that caused a rebase.", *_QUERY),
+    _gauge("quarantined", 1, "1 while a suspicious response is held back awaiting confirmation.", *_QUERY),
+    _counter("coverage_gaps_total", 1, "Time ranges that can no longer be read from the provider.", *_QUERY),
+    _counter("coverage_gap_seconds_total", 1, "Total length of unreadable time ranges.", *_QUERY),
+    _gauge("audit_timestamp_seconds", 1, "End of the last complete audit, as a Unix timestamp.", *_QUERY),
+    _gauge("audit_buckets", 3, "Buckets that the last audit read again, by how the ledger compared with the provider.", *_QUERY, "result"),
+    _gauge("audit_difference", 20, "Sum of absolute differences that the last audit found, before they were applied.", *_TARGET, "family"),
+    _gauge("history_days", 1, "Days of history read before the first poll.", *_QUERY),
+    _counter("duplicate_events_total", 1, "Events read again and discarded by id.", *_QUERY),
+    _counter("late_events_total", 2, "Events older than the previous watermark when first read.", *_QUERY, "outcome"),
+    _gauge("series", 60, "Series currently exported, by family.", "family"),
+    _gauge("series_limit", 60, "Configured series limit, by family.", "family"),
+    _counter("dropped_series_total", 20, "New label sets folded or dropped.", *_TARGET, "family", "reason"),
+    _counter("schema_drift_total", 5, "Response fields that did not match the adapter's schema.", *_QUERY, "kind"),
+    _counter("clock_steps_total", 1, "Steps of the wall clock that were noticed and corrected."),
+    _counter("log_lines_dropped_total", 1, "Log lines that could not be written."),
+    _gauge("ledger_size_bytes", 1, "Ledger size on disk, measured every ten minutes."),
+    _gauge("ledger_rows", 10, "Ledger rows, by table.", "table"),
+    _histogram("ledger_commit_duration_seconds", 12, "Duration of ledger commits."),
+    _gauge("ledger_last_commit_timestamp_seconds", 1, "Time of the last ledger commit."),
+    _counter("ledger_errors_total", 5, "Ledger operations that failed.", "operation"),
+    _gauge("ledger_schema_version", 1, "Ledger schema version in use."),
+    _gauge("ledger_reachable", 1, "1 if the last check for changes by other replicas succeeded, else 0 and no series of a target is shown. PostgreSQL only."),
+    _gauge("superseded_queries", 1, "Queries that another replica has newer settings of, which this one leaves to it. PostgreSQL only."),
+    _gauge("claims", 1, "Queries this replica holds a claim on."),
+    _counter("claims_lost_total", 1, "Claims that expired or were taken over before their poll could commit."),
+    _gauge("config_last_reload_successful", 1, "1 if the last configuration load succeeded."),
+    _gauge("config_last_reload_success_timestamp_seconds", 1, "Time of the last successful configuration load."),
+)  # fmt: skip
 """Every self metric, in the catalogue's order."""
 
 _BY_NAME = {family.name: family for family in FAMILIES}
