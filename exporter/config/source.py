@@ -152,6 +152,12 @@ def read(raw: bytes, file: str, begin: str = "") -> Source:
     return source
 
 
+def is_blank(raw: bytes) -> bool:
+    """Return whether a file has no values, only comments."""
+    lines = (line.strip() for line in raw.splitlines())
+    return all(line in (b"", b"---") or line.startswith(b"#") for line in lines)
+
+
 def unusable(
     file: str, problem: str, hint: str = "", at: SourcePosition = SourcePosition(1, 1)
 ) -> SettingsError:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 from exporter.config.files import SETTINGS_BYTES, read_regular, why
 from exporter.config.messages import checked
 from exporter.config.model import Strict
-from exporter.config.source import Source, read, unusable
+from exporter.config.source import Source, is_blank, read, unusable
 from exporter.config.values import Duration, can_be_sent, kind_of, suggestion
 from exporter.errors import SettingsError, SettingsProblem
 from exporter.format import span
@@ -102,7 +102,7 @@ def load(path: Path) -> WebConfig:
         raw = read_regular(path, SETTINGS_BYTES)
     except OSError as error:
         raise unusable(file, f"cannot be read: {why(error)}") from None
-    if _blank(raw):
+    if is_blank(raw):
         return WebConfig()
     source = read(raw, file)
     web = _shaped(source)
@@ -126,11 +126,6 @@ def load(path: Path) -> WebConfig:
         remarks=tuple(_remarks(web)),
         files=tuple(files),
     )
-
-
-def _blank(raw: bytes) -> bool:
-    lines = (line.strip() for line in raw.splitlines())
-    return all(line in (b"", b"---") or line.startswith(b"#") for line in lines)
 
 
 def _shaped(source: Source) -> WebFile:

@@ -13,12 +13,13 @@ from typing import NamedTuple
 import cramjam
 import httpx
 import msgspec
-import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from exporter import __version__
 from exporter.clock import Clock
-from exporter.errors import ExporterError, SettingsError, SettingsProblem
+from exporter.config.messages import checked
+from exporter.config.source import Source, is_blank, read
+from exporter.errors import ExporterError, SettingsError
 from exporter.exposition.backfill.past import Labels, PastSeries
 from exporter.exposition.backfill.source import Families, FoundSeries
 from exporter.exposition.backfill.wire_pb2 import Request, Sample, WriteRequest
@@ -311,9 +312,13 @@ class ReceiverOptions(_Options):
 
 def client(url: str, path: Path | None, certificates: ssl.SSLContext) -> httpx.AsyncClient:
     """Return a client for ``url`` with the options in the file at ``path``; raise ``SettingsError``."""
+    source = Source(str(path), data={})
     try:
-        text = path.read_text("utf-8") if path else ""
-        options = ReceiverOptions.model_validate(yaml.safe_load(text) or {})
+        if path and not is_blank(raw := path.read_bytes()):
+            source = read(raw, source.file)
+        options, wrong = checked(ReceiverOptions, source.data)
+        if options is None or source.problems:
+            raise SettingsError([*source.problems, *(each.located(source, ()) for each in wrong)])
         folder = path.parent if path else Path()
         return httpx.AsyncClient(
             headers={"User-Agent": f"chatbot-exporter/{__version__}", **_headers(options, folder)},
@@ -321,17 +326,14 @@ def client(url: str, path: Path | None, certificates: ssl.SSLContext) -> httpx.A
             timeout=TIMEOUT_S,
             **client_options(url, _trusted(options.tls_config, folder, certificates)),
         )
-    except ValidationError as error:
-        found = [(".".join(map(str, each["loc"])), each["msg"]) for each in error.errors()]
-    except yaml.YAMLError:
-        found = [("", "not YAML")]
     except UnicodeError:
-        found = [("", "not UTF-8, or a header that is not ASCII")]
+        problem = source.problem((), "not UTF-8, or a header that is not ASCII")
     except ssl.SSLError:
-        found = [("tls_config", "a file has no certificate, or the key does not belong to it")]
+        words = "a file has no certificate, or the key does not belong to it"
+        problem = source.problem(("tls_config",), words)
     except OSError as error:
-        found = [("", f"{error.filename or ''}: {error.strerror}")]
-    raise SettingsError([SettingsProblem(str(path), 1, 1, where, said) for where, said in found])
+        problem = source.problem((), f"{error.filename or ''}: {error.strerror}")
+    raise SettingsError([problem])
 
 
 def _headers(options: ReceiverOptions, folder: Path) -> dict[str, str]:

@@ -107,13 +107,15 @@ def test_a_receiver_that_asks_for_it_gets_the_certificate_of_the_file(
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("basic_auth: {user: secret}", "basic_auth.username"),
+        ("basic_auth: {user: secret}", "web.yml:1:13: basic_auth.username: missing"),
+        ("autorization: {credentials: secret}", 'unknown key; did you mean "authorization"?'),
+        ("headers: {}\nheaders: {a: secret}", "web.yml:2:1: headers: given twice"),
         ("basic_auth: {username: ana, password_file: gone}", "gone: No such file"),
         ("tls_config: {ca_file: gone.pem}", "gone.pem: No such file"),
         ("tls_config: {cert_file: web.yml}", "tls_config: a file has no certificate"),
-        ("headers: [", "not YAML"),
+        ("headers: [", "web.yml:2:1: a value is missing in a list"),
         ("authorization: {credentials: sécret}", "a header that is not ASCII"),
-        ("sesame", "a valid dictionary"),
+        ("sesame", "expected keys and values, found text"),
         (None, "No such file"),
     ],
 )
