@@ -104,11 +104,8 @@ class _Validation:
     problems: list[SettingsProblem] = field(default_factory=list)
 
     def settings(self, families: Collection[str] | None) -> Settings:
-        common = self.defaults(Common, ("defaults",), apart=self.providers)
-        of_provider = {
-            name: self.defaults(options, ("defaults", name), apart=OWN)
-            for name, options in self.providers.items()
-        }
+        common = self.defaults(Common, ("defaults",), self.providers)
+        of_provider = {name: self.of_provider(name, each) for name, each in self.providers.items()}
         top = {
             key: value
             for key, value in self.source.data.items()
@@ -144,6 +141,11 @@ class _Validation:
             targets=tuple(target for _, target in targets),
         )
 
+    def of_provider(self, name: str, model: type[TargetOptions]) -> dict[str, Any]:
+        own = [path for key in OWN if (path := ("defaults", name, key)) in self.source.values]
+        self.problems += [self.source.problem(path, "cannot be a default") for path in own]
+        return self.defaults(model, ("defaults", name), OWN)
+
     def defaults(
         self, model: type[BaseModel], steps: Steps, apart: Collection[str]
     ) -> dict[str, Any]:
@@ -152,14 +154,10 @@ class _Validation:
         if steps not in self.source.values:
             return {}
         if isinstance(given, dict):
-            if apart is OWN:
-                own = [(*steps, key) for key in OWN & given.keys()]
-                self.problems += [self.source.problem(key, "cannot be a default") for key in own]
             given = {key: value for key, value in given.items() if key not in apart}
         wrong = [each for each in self.errors(model, given) if each.kind != "missing"]
         for each in wrong:
-            unknown = each.key if apart is self.providers else None  # perhaps a provider's name
-            hint = each.hint or (suggestion(unknown[-1], apart) if unknown else "")
+            hint = each.hint or (suggestion(each.key[-1], apart) if each.key else "")
             self.problems.append(replace(each, hint=hint).located(self.source, steps))
         keys = {(each.key or each.path)[:1] for each in wrong}
         if () in keys:
