@@ -5,6 +5,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 NEVER = "never"
+DAY, MINUTE, SECOND = "%Y-%m-%d", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S UTC"
+"""How precise an instant is as text."""
 ESCAPES = str.maketrans({"\\": "\\\\", "\n": "\\n", '"': '\\"'})
 """How the exposition formats escape label values."""
 _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
@@ -36,11 +38,11 @@ def age(at_ms: int | None, now_ms: int) -> str:
     return f"{span(seconds)} ago" if seconds > 0 else f"in {span(seconds)}"
 
 
-def stamp(at_ms: int | None) -> str:
-    """Return the instant in UTC, to the second; empty if there is none."""
+def stamp(at_ms: int | None, precision: str = SECOND) -> str:
+    """Return the instant in UTC; empty if there is none."""
     if at_ms is None:
         return ""
-    return datetime.fromtimestamp(at_ms // 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return datetime.fromtimestamp(at_ms // 1000, UTC).strftime(precision)
 
 
 def exact_sum(values: Iterable[float]) -> float:

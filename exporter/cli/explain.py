@@ -20,7 +20,7 @@ from exporter.explain.reader import (
 )
 from exporter.explain.selector import SelectorError, parse
 from exporter.exposition import catalogue
-from exporter.format import age, columns, exact_sum, number, stamp
+from exporter.format import MINUTE, age, columns, exact_sum, number, stamp
 from exporter.http_client.client import decode
 from exporter.http_client.transport import client_options
 from exporter.model.query import QuerySpec
@@ -163,7 +163,7 @@ def _table(buckets: Sequence[ExplainedBucket], *, whole: bool) -> Iterator[str]:
         sums = [exact_sum(column) for column in zip(*map(_values, older), strict=True)]
         rows.append((f"{len(older)} older ones (--all)", "", *map(number, sums)))
     for each in buckets[len(older) :]:
-        start, end = stamp(each.start_ms)[:16], stamp(each.end_ms)[:16]
+        start, end = stamp(each.start_ms, MINUTE), stamp(each.end_ms, MINUTE)
         name = f"{start} to {end.removeprefix(start[:11])}"
         rows.append((name, each.phase.value, *map(number, _values(each))))
     return columns(rows, left=2)

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from exporter.clock import Clock
 from exporter.errors import LedgerError, ProviderError
-from exporter.format import stamp
+from exporter.format import DAY, stamp
 from exporter.http_client.client import ApiClient
 from exporter.http_client.transport import Transport
 from exporter.ledger import engine
@@ -158,6 +158,6 @@ def _add_days(sums: Sums, rows: Iterable[Any]) -> None:
 
 def _days(own: tuple[str, str], vendor: Sums, ledger: Sums) -> tuple[ComparedDay, ...]:
     return tuple(
-        ComparedDay(*own, stamp(at_ms)[:10], family, vendor[family, at_ms], ledger[family, at_ms])
+        ComparedDay(*own, stamp(at_ms, DAY), family, vendor[family, at_ms], ledger[family, at_ms])
         for family, at_ms in sorted({*vendor, *ledger}, key=lambda key: key[::-1])
     )

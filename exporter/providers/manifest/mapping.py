@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from exporter.errors import SchemaError
-from exporter.format import stamp
+from exporter.format import MINUTE, stamp
 from exporter.model.numbers import count, level
 from exporter.model.query import QuerySpec
 from exporter.model.samples import (
@@ -283,7 +283,7 @@ class Collector:
         """Note, as drift, instants far outside the window, and ids repeated within one answer."""
         self.rows.drift["unexpected_type"] += self.far + self.twice
         if self.far:
-            start, end = (stamp(at_ms)[:-7] for at_ms in astuple(self.rows.window))
+            start, end = (stamp(at_ms, MINUTE) for at_ms in astuple(self.rows.window))
             words = f"rows of {self.far} instants lie outside the window {start} to {end} UTC"
             self.rows.note(f"{words}; give --at, the time of the answers")
         if self.twice:
