@@ -16,7 +16,7 @@ import structlog
 
 from exporter import __version__, status
 from exporter.cli.run import Load, ServeRequest, show_first_polls
-from exporter.clock import MILLISECONDS, Clock, SystemClock
+from exporter.clock import Clock, SystemClock
 from exporter.config.model import Settings, TargetOptions
 from exporter.errors import LedgerError, MachineError, Reason, SettingsError
 from exporter.explain.reader import Explainer, Explanations
@@ -33,7 +33,7 @@ from exporter.ledger.offload import Offload, WorkerThread
 from exporter.ledger.store import Ledger
 from exporter.ledger.writes import WriteHealth
 from exporter.model.query import QueryKey, QuerySpec
-from exporter.model.samples import Family, SelfCount
+from exporter.model.samples import SECOND_MS, Family, SelfCount
 from exporter.polling.key_watch import KeyWatch
 from exporter.polling.poll import PollContext, PollResult, ScheduledQuery
 from exporter.polling.poller import GRACE_S, Poller
@@ -351,7 +351,7 @@ class App:
         now_ms = self._environment.clock.now_ms()
         self._loaded_ms, self._refused_ms = now_ms, None
         self.telemetry.set("config_last_reload_successful", 1)
-        self.telemetry.set("config_last_reload_success_timestamp_seconds", now_ms / MILLISECONDS)
+        self.telemetry.set("config_last_reload_success_timestamp_seconds", now_ms / SECOND_MS)
 
     async def _sync(
         self,

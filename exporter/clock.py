@@ -4,7 +4,7 @@ import asyncio
 import time
 from typing import Protocol
 
-MILLISECONDS = 1000
+_SECOND_MS = 1000
 SMALLEST_STEP_S = 1.0
 """Anything smaller is drift that a time service corrects."""
 
@@ -52,7 +52,7 @@ class DatabaseClock:
     def now_ms(self) -> int:
         if self._ahead_s is None:
             return self._own.now_ms()
-        return round((self._own.monotonic() + self._ahead_s) * MILLISECONDS)
+        return round((self._own.monotonic() + self._ahead_s) * _SECOND_MS)
 
     def monotonic(self) -> float:
         return self._own.monotonic()
@@ -62,8 +62,8 @@ class DatabaseClock:
 
     def hear(self, at_ms: int, sent_s: float) -> None:
         """Adjust to a database clock that read ``at_ms`` between ``sent_s`` (monotonic) and now."""
-        most_s = at_ms / MILLISECONDS - sent_s
-        least_s = at_ms / MILLISECONDS - self._own.monotonic()
+        most_s = at_ms / _SECOND_MS - sent_s
+        least_s = at_ms / _SECOND_MS - self._own.monotonic()
         before_s = (least_s + most_s) / 2 if self._ahead_s is None else self._ahead_s
         self._ahead_s = min(max(before_s, least_s), most_s)  # a slow answer makes no step
 
@@ -82,4 +82,4 @@ class StepDetector:
         return step_s if abs(step_s) >= SMALLEST_STEP_S else 0.0
 
     def _read(self) -> float:
-        return self._clock.now_ms() / MILLISECONDS - self._clock.monotonic()
+        return self._clock.now_ms() / _SECOND_MS - self._clock.monotonic()

@@ -9,6 +9,7 @@ from enum import StrEnum
 from itertools import groupby
 
 from exporter.engagement.expectation import HourExpectation, WindowScore
+from exporter.engagement.hours import DAY_H
 from exporter.exposition.engagement import BotEngagement
 from exporter.ledger.rows import AuditState, BudgetState, QueryState
 from exporter.model.query import QueryKey
@@ -18,7 +19,6 @@ from exporter.telemetry.counters import PREFIX
 
 POLLS_KEPT = 120
 
-DAY_HOURS = 24
 UNUSUAL = 3.0
 """The score from which engagement is unusual, and half the width of the band, in deviations."""
 
@@ -371,7 +371,7 @@ def _verdict(
     off = [w for w in windows if w.score <= -UNUSUAL or (w.score >= UNUSUAL and _above(w, hours))]
     if farthest := max(off, key=lambda each: abs(each.score), default=None):
         return Verdict.BELOW if farthest.score < 0 else Verdict.ABOVE, farthest
-    return Verdict.EXPECTED, next((w for w in windows if w.hours == DAY_HOURS), windows[-1])
+    return Verdict.EXPECTED, next((w for w in windows if w.hours == DAY_H), windows[-1])
 
 
 def _above(window: WindowScore, hours: Sequence[HourExpectation]) -> bool:

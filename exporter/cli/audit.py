@@ -18,11 +18,12 @@ from exporter.cli.settings import (
     target_option,
     targets_of,
 )
-from exporter.clock import MILLISECONDS, SystemClock
+from exporter.clock import SystemClock
 from exporter.explain.agreement import Agreement, ComparedDay, Comparer
 from exporter.format import columns, number
 from exporter.http_client.detached import run_resolving
 from exporter.ledger import engine
+from exporter.model.samples import SECOND_MS
 from exporter.status import days_equal
 
 _HEAD = ("DAY (UTC)", "TARGET", "QUERY", "FAMILY", "VENDOR", "LEDGER", "DIFFERENCE")
@@ -66,7 +67,7 @@ def command(
 
 
 def _ms(at: datetime | None) -> int | None:
-    return None if at is None else round(at.replace(tzinfo=UTC).timestamp() * MILLISECONDS)
+    return None if at is None else round(at.replace(tzinfo=UTC).timestamp() * SECOND_MS)
 
 
 def _table(found: Sequence[Agreement]) -> str:

@@ -24,7 +24,7 @@ from exporter.cli.settings import (
     target_option,
     targets_of,
 )
-from exporter.clock import MILLISECONDS, Clock, SystemClock
+from exporter.clock import Clock, SystemClock
 from exporter.config.model import Settings
 from exporter.config.values import parse_duration
 from exporter.errors import MachineError
@@ -38,7 +38,7 @@ from exporter.http_client.detached import run_resolving
 from exporter.http_client.transport import client_options
 from exporter.ledger.progress import BackfillProgress
 from exporter.model.query import QueryKey
-from exporter.model.samples import Window
+from exporter.model.samples import SECOND_MS, Window
 from exporter.providers import PROVIDERS
 from exporter.providers.base.times import parse_instant
 from exporter.telemetry.counters import FAMILIES, PREFIX
@@ -275,7 +275,7 @@ def _open(
     if until_ms is not None and ends_ms > until_ms:  # a file cannot be added to later
         may_ms = ends_ms + openmetrics.NEWEST_MS
         raise click.ClickException(
-            f"nothing written: a file must end {span(openmetrics.NEWEST_MS / MILLISECONDS)} before "
+            f"nothing written: a file must end {span(openmetrics.NEWEST_MS / SECOND_MS)} before "
             f"now, but some first polls are more recent; run it again after {stamp(may_ms)}, or "
             "give --until 2099-01-01 if Prometheus has not been started yet"
         )

@@ -14,13 +14,14 @@ from exporter.cli.settings import (
     network_of,
     targets_of,
 )
-from exporter.clock import MILLISECONDS, SystemClock
+from exporter.clock import SystemClock
 from exporter.config.model import Settings
 from exporter.config.source import Path as Steps
 from exporter.config.source import Source
 from exporter.errors import SettingsProblem, Unauthorized
 from exporter.format import counted, span
 from exporter.http_client.detached import run_resolving
+from exporter.model.samples import SECOND_MS
 from exporter.providers.base.plugin import Target
 
 USUAL_SCRAPE_MS = 60_000
@@ -137,7 +138,7 @@ def _short_holds(source: Source, settings: Settings) -> Iterator[SettingsProblem
         held[own if own in source.values else ("defaults", ZERO_HOLD)] = target.zero_hold
     for path, held_ms in held.items():
         if held_ms < SCRAPES_HELD * USUAL_SCRAPE_MS:
-            often = span(held_ms / SCRAPES_HELD / MILLISECONDS)
+            often = span(held_ms / SCRAPES_HELD / SECOND_MS)
             yield source.problem(
                 path,
                 f"warning: too short, unless Prometheus scrapes every {often} or more often",

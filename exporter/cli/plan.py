@@ -14,10 +14,9 @@ from exporter.cli.settings import (
     named_once,
     targets_of,
 )
-from exporter.clock import MILLISECONDS
 from exporter.format import columns, counted, span
 from exporter.model.query import QuerySpec
-from exporter.model.samples import DAY_MS, HOUR_MS
+from exporter.model.samples import DAY_MS, HOUR_MS, SECOND_MS
 from exporter.providers.base.plugin import Target
 
 MOST_ROWS = 3
@@ -129,7 +128,7 @@ def _cells(each: PlannedQuery) -> tuple[str, ...]:
     return (
         each.spec.target,
         each.spec.name,
-        span(each.every_ms / MILLISECONDS),
+        span(each.every_ms / SECOND_MS),
         f"{each.calls}{each.more}",
         _number(each.in_time(HOUR_MS)) + each.more,
         _number(each.in_time(DAY_MS)) + each.more,
@@ -151,7 +150,7 @@ def _about(target: Target, plan: Sequence[PlannedQuery], sharing: Counter[str]) 
     for query in target.queries:
         if query.spec.budget is not None:
             turns = sharing[query.spec.budget.name]
-            period = span(query.spec.budget.period_ms / MILLISECONDS)
+            period = span(query.spec.budget.period_ms / SECOND_MS)
             others = f"; {turns} queries share the account and take turns" if turns > 1 else ""
             yield (
                 f"{target.name}: the provider allows one call per {period} and account; the "

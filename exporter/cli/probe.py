@@ -6,7 +6,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
 
-from exporter.clock import MILLISECONDS, Clock
+from exporter.clock import Clock
 from exporter.errors import BudgetSpent, LedgerError, ProviderError, Reason, TimedOut
 from exporter.format import span
 from exporter.http_client.client import ApiClient
@@ -14,7 +14,7 @@ from exporter.http_client.transport import Transport
 from exporter.ledger.budget import take_at
 from exporter.ledger.engine import is_there
 from exporter.model.query import Budget, PollRequest, Spend
-from exporter.model.samples import Readings, Window, ceil_to, floor_to
+from exporter.model.samples import SECOND_MS, Readings, Window, ceil_to, floor_to
 from exporter.polling.hints import hint_for
 from exporter.providers.base.plugin import Query, Target
 
@@ -69,7 +69,7 @@ def _cost(query: Query, *, noted: bool) -> str:
     cost = f"{spec.target}: one read of {spec.name} ({spec.request})"
     if spec.budget is None:
         return cost
-    period = span(spec.budget.period_ms / MILLISECONDS)
+    period = span(spec.budget.period_ms / SECOND_MS)
     if not noted:
         return (
             f"{spec.target}: the key only; the account's one call per {period} is left to the "
@@ -93,7 +93,7 @@ def taking(url: str, clock: Clock) -> Spend:
         if not is_there(url):
             raise BudgetSpent("there is no ledger yet to record the account's one call in")
         if wait_ms := take_at(url, budget, clock):
-            wait = span(wait_ms / MILLISECONDS)
+            wait = span(wait_ms / SECOND_MS)
             raise BudgetSpent(f"the account's call is spent: the next in {wait}")
 
     return take

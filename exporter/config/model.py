@@ -23,12 +23,10 @@ from exporter.config.values import (
 )
 from exporter.errors import SettingsProblem
 from exporter.model.query import USUAL_LABEL_BYTES
-from exporter.model.samples import Family
+from exporter.model.samples import RETENTION_MS, SECOND_MS, Family
 
 __all__ = ["Duration", "Secret", "Strict", "Url"]  # beside the models of this module
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
-_SECOND_MS = 1000
-_RETENTION_MS = 35 * 86_400_000
 
 
 def check_name(value: Any) -> str:
@@ -253,14 +251,14 @@ class LedgerOptions(BaseModel):
 
 def check_interval(value: int) -> int:
     """Return an interval at which a vendor may be asked."""
-    if value < _SECOND_MS:
+    if value < SECOND_MS:
         raise invalid("interval", "below the minimum of 1s")
     return value
 
 
 def check_lookback(value: int) -> int:
     """Return ``value`` if the ledger keeps hours for that long."""
-    if value > _RETENTION_MS:
+    if value > RETENTION_MS:
         raise invalid("lookback", "longer than the ledger keeps hours", "use at most 35d")
     return value
 

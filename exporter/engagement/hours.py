@@ -8,7 +8,7 @@ from functools import lru_cache
 from itertools import accumulate
 from zoneinfo import ZoneInfo
 
-from exporter.model.samples import HOUR_MS
+from exporter.model.samples import HOUR_MS, SECOND_MS
 
 DAY_H = 24
 WEEK_H = 7 * DAY_H
@@ -92,7 +92,7 @@ class Calendar:
 def _local(zone: str, start_ms: int, number: int) -> tuple[dt.datetime, ...]:
     tz = ZoneInfo(zone)
     return tuple(
-        dt.datetime.fromtimestamp((start_ms + n * HOUR_MS) / 1000, tz) for n in range(number)
+        dt.datetime.fromtimestamp((start_ms + n * HOUR_MS) / SECOND_MS, tz) for n in range(number)
     )
 
 

@@ -19,10 +19,10 @@ from exporter.format import DAY, stamp
 from exporter.http_client.client import ApiClient
 from exporter.http_client.transport import Transport
 from exporter.ledger import engine
-from exporter.ledger.rules import RETENTION_MS, reach_start_ms
+from exporter.ledger.rules import reach_start_ms
 from exporter.ledger.tables import bucket, query, series
 from exporter.model.query import PollRequest, QuerySpec, Spend
-from exporter.model.samples import DAY_MS, Reading, Window, ceil_to, floor_to
+from exporter.model.samples import DAY_MS, RETENTION_MS, Reading, Window, ceil_to, floor_to
 from exporter.providers.base.plugin import Query, Target
 
 Sums: TypeAlias = "defaultdict[tuple[str, int], float]"

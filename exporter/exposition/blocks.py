@@ -15,7 +15,7 @@ import msgspec
 from exporter.exposition.gzip import Packed, pack
 from exporter.format import ESCAPES, label_pattern, number
 from exporter.ledger.rows import Shown
-from exporter.model.samples import Family, MetricType
+from exporter.model.samples import SECOND_MS, Family, MetricType
 
 T = TypeVar("T")
 Owner = tuple[str, str]
@@ -246,7 +246,7 @@ def _template(family: Family, labels: Sequence[Labels], created: Sequence[int | 
     birth = f"{openmetrics_name(family)}_created{pairs} "
     return "".join(
         [
-            line % each + ("" if at_ms is None else f"{birth % each}{at_ms / 1000:.3f}\n")
+            line % each + ("" if at_ms is None else f"{birth % each}{at_ms / SECOND_MS:.3f}\n")
             for each, at_ms in zip(labels, created, strict=True)
         ]
     ).encode()

@@ -3,11 +3,10 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from exporter.clock import MILLISECONDS
 from exporter.ledger.rows import QueryState, Shown
 from exporter.model.families import PERIOD_END
 from exporter.model.query import QueryKey, QuerySpec
-from exporter.model.samples import DAY_MS, HOUR_MS, Family, SelfCount
+from exporter.model.samples import DAY_MS, HOUR_MS, SECOND_MS, Family, SelfCount
 from exporter.telemetry.counters import FAMILIES, PREFIX
 
 FAMILY_BY_NAME: Mapping[str, Family] = {family.name: family for family in (*FAMILIES, PERIOD_END)}
@@ -114,7 +113,7 @@ def _of_query(state: QueryState, spec: QuerySpec, *, up: bool) -> Iterator[Shown
     own = {"provider": state.provider, "target": state.target, "query": state.query}
     polled = state.last_success_ms is not None or state.last_reason is not None
     values: dict[str, float | None] = {
-        "expected_lag_seconds": (spec.settle_ms + spec.interval_ms) / MILLISECONDS,
+        "expected_lag_seconds": (spec.settle_ms + spec.interval_ms) / SECOND_MS,
         "quarantined": state.quarantined,
         "target_up": up if polled else None,
         "last_attempt_timestamp_seconds": _seconds(state.last_attempt_ms) if polled else None,
@@ -133,7 +132,7 @@ def _of_query(state: QueryState, spec: QuerySpec, *, up: bool) -> Iterator[Shown
     granularity = _GRANULARITY.get(spec.granularity_ms, "window")
     yield _sample(PREFIX + "target_info", 1, **own, granularity=granularity, timezone=spec.timezone)
     for period, end_ms in state.periods.items():
-        yield _sample(PERIOD_END.name, end_ms / MILLISECONDS, **own, period=period)
+        yield _sample(PERIOD_END.name, end_ms / SECOND_MS, **own, period=period)
     for result in AUDITED if state.audit else ():
         number = getattr(state.audit, result)
         yield _sample(PREFIX + "audit_buckets", number, **own, result=result)
@@ -153,7 +152,7 @@ def _of_target(states: Sequence[QueryState]) -> Iterable[Shown]:
     held += [left.next_at_ms for left in budgets if left.next_at_ms is not None]
     yield _sample(PREFIX + "circuit_open", float(open_), **own)
     yield _sample(
-        PREFIX + "blocked_until_timestamp_seconds", max(held, default=0) / MILLISECONDS, **own
+        PREFIX + "blocked_until_timestamp_seconds", max(held, default=0) / SECOND_MS, **own
     )
     if budgets:
         least = min(left.tokens for left in budgets)
@@ -169,7 +168,7 @@ def _of_target(states: Sequence[QueryState]) -> Iterable[Shown]:
 
 
 def _seconds(at_ms: int | None) -> float | None:
-    return None if at_ms is None else at_ms / MILLISECONDS
+    return None if at_ms is None else at_ms / SECOND_MS
 
 
 def _sample(name: str, value: float, **labels: str) -> Shown:

@@ -17,7 +17,7 @@ import stamina
 import stamina.instrumentation
 
 from exporter import __version__
-from exporter.clock import MILLISECONDS, Clock
+from exporter.clock import Clock
 from exporter.errors import (
     ProviderError,
     Refused,
@@ -30,6 +30,7 @@ from exporter.errors import (
 )
 from exporter.http_client.detached import Blocking, inline
 from exporter.http_client.transport import Request, Response, Transport, always
+from exporter.model.samples import SECOND_MS
 
 T = TypeVar("T")
 K = TypeVar("K")
@@ -258,7 +259,7 @@ def retry_after_s(header: str | None, now_ms: int) -> float | None:
     It is a number of seconds, an instant in seconds or milliseconds since 1970, or an HTTP date
     (RFC 9110, 10.2.3); return None if it is absent or anything else.
     """
-    wait_s = _seconds_from(header.strip(), now_ms / MILLISECONDS) if header else None
+    wait_s = _seconds_from(header.strip(), now_ms / SECOND_MS) if header else None
     return None if wait_s is None else max(wait_s, 0.0)
 
 
@@ -270,8 +271,8 @@ def _seconds_from(text: str, now_s: float) -> float | None:
         except (ValueError, OverflowError):
             return None
     number = float(text)
-    if number >= EPOCH_S * MILLISECONDS:
-        return number / MILLISECONDS - now_s
+    if number >= EPOCH_S * SECOND_MS:
+        return number / SECOND_MS - now_s
     return number - now_s if number >= EPOCH_S else number
 
 

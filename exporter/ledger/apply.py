@@ -19,7 +19,7 @@ from exporter.ledger.rows import Applied, ApplyInput, Counts, LastReading
 from exporter.ledger.rules import Frame
 from exporter.ledger.tables import gap, set_query
 from exporter.model.query import Past, PastMode
-from exporter.model.samples import Window, floor_to
+from exporter.model.samples import SECOND_MS, Window, floor_to
 
 CONFIRMATIONS = 2
 """How many more polls must repeat a collapse before it is counted."""
@@ -242,7 +242,7 @@ def _record_gap(given: ApplyInput, cursor_ms: int) -> Counts:
     reason = "rebase" if row.epoch_ms is None else "unreadable"
     found = {"query_id": row.id, "from_ms": lost.start_ms, "to_ms": lost.end_ms, "reason": reason}
     given.tx.execute(sa.insert(gap).values(found))
-    seconds = given.count_query("coverage_gap_seconds_total", lost.length_ms / 1000)
+    seconds = given.count_query("coverage_gap_seconds_total", lost.length_ms / SECOND_MS)
     return given.count_query("coverage_gaps_total") + seconds
 
 

@@ -4,12 +4,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from exporter.clock import MILLISECONDS, Clock
+from exporter.clock import Clock
 from exporter.errors import LedgerError
 from exporter.ledger import engine
 from exporter.ledger.rows import BudgetState
 from exporter.ledger.tables import budget, upsert
 from exporter.model.query import Budget
+from exporter.model.samples import SECOND_MS
 
 NEVER_MS = 0
 
@@ -38,7 +39,7 @@ class Spent:
             note_spent(tx, name, self._clock.now_ms() - self._ago_ms(name))
 
     def _ago_ms(self, name: str) -> int:
-        return round((self._clock.monotonic() - self._at_s[name]) * MILLISECONDS)
+        return round((self._clock.monotonic() - self._at_s[name]) * SECOND_MS)
 
 
 def take_at(url: str, limit: Budget, clock: Clock) -> int:

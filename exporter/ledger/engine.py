@@ -19,9 +19,10 @@ from urllib.parse import quote
 
 import sqlalchemy as sa
 
-from exporter.clock import MILLISECONDS, Clock, DatabaseClock
+from exporter.clock import Clock, DatabaseClock
 from exporter.errors import LedgerError, MachineError
 from exporter.ledger.tables import metadata
+from exporter.model.samples import SECOND_MS
 
 NETWORK_FILE_SYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "gpfs", "beegfs"}
@@ -203,7 +204,7 @@ def read_only(url: str) -> sa.Engine:
         return sqlite3.connect(
             place,
             uri=True,
-            timeout=BUSY_MS / MILLISECONDS,
+            timeout=BUSY_MS / SECOND_MS,
             isolation_level=None,
             check_same_thread=False,
         )

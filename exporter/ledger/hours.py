@@ -17,7 +17,7 @@ from exporter.ledger.rules import period_expiry_ms, settled_hour
 from exporter.ledger.tables import bucket, gap, query, series
 from exporter.model.families import CONVERSATIONS_STARTED, INTERACTIONS, MESSAGES_RECEIVED
 from exporter.model.query import QuerySpec
-from exporter.model.samples import BASE, HOUR_MS, Window, ceil_to
+from exporter.model.samples import BASE, HOUR_MS, SECOND_MS, Window, ceil_to
 
 MEASURES = {each.name: each for each in (MESSAGES_RECEIVED, INTERACTIONS, CONVERSATIONS_STARTED)}
 """The families that measure engagement, best first."""
@@ -147,7 +147,7 @@ def _repeated(spec: QuerySpec, window: Window) -> list[int]:
     return [
         hour
         for hour, start_ms in enumerate(starts, 1)
-        if dt.datetime.fromtimestamp(start_ms / 1000, zone).fold
+        if dt.datetime.fromtimestamp(start_ms / SECOND_MS, zone).fold
     ]
 
 

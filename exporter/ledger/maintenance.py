@@ -6,16 +6,14 @@ from itertools import chain, groupby
 import sqlalchemy as sa
 
 from exporter.ledger.counters import add_self_counts, advance_counters
-from exporter.ledger.rules import RETENTION_MS
 from exporter.ledger.settings import retire_buckets
 from exporter.ledger.slices import end_history
 from exporter.ledger.streams import drop_ids
 from exporter.ledger.tables import OF_QUERY, bucket, gauge, query, self_counter, series
 from exporter.model.query import QueryKey, QuerySpec
-from exporter.model.samples import DAY_MS, SelfCount
+from exporter.model.samples import DAY_MS, RETENTION_MS, SelfCount
 
 BATCH_ROWS = 5_000
-SERIES_TTL_MS = 35 * DAY_MS
 FORGET_AFTER_MS = 90 * DAY_MS
 SHOWN_MS = 3 * DAY_MS  # may hold the newest settled day, shown until its gauge is withdrawn
 
@@ -41,8 +39,8 @@ def write_off_aged(
 
 
 def mark_dormant(tx: sa.Connection, now_ms: int) -> frozenset[QueryKey]:
-    """Hide series unchanged for ``SERIES_TTL_MS`` from ``/metrics``; return their queries."""
-    still = (series.c.state == "live") & (series.c.changed_ms <= now_ms - SERIES_TTL_MS)
+    """Hide series unchanged for ``RETENTION_MS`` from ``/metrics``; return their queries."""
+    still = (series.c.state == "live") & (series.c.changed_ms <= now_ms - RETENTION_MS)
     gone = sa.update(series).where(still).values(state="dormant").returning(series.c.query_id)
     numbers = set(tx.execute(gone).scalars())
     keys = sa.select(query.c.target, query.c.name).where(query.c.id.in_(numbers))

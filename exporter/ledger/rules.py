@@ -18,6 +18,7 @@ from exporter.model.samples import (
     DAY_MS,
     HOUR_MS,
     OTHER,
+    SECOND_MS,
     CountRow,
     Family,
     Series,
@@ -265,8 +266,6 @@ def sum_counts(
 
 # The past: which part is read when.
 
-RETENTION_MS = 35 * DAY_MS
-
 
 def past_window(spec: QuerySpec, past: Past, now_ms: int) -> Window:
     """Return the newest part of ``past`` that one reading covers; empty beyond the API's reach."""
@@ -341,10 +340,10 @@ class Comparison:
 
 def settled_day(until_ms: int, zone: str) -> Window:
     """Return the newest local day of ``zone`` that ended by ``until_ms``: 23, 24 or 25 hours."""
-    until = dt.datetime.fromtimestamp(until_ms / 1000, ZoneInfo(zone))
+    until = dt.datetime.fromtimestamp(until_ms / SECOND_MS, ZoneInfo(zone))
     end = until.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
     start = end - dt.timedelta(days=1)  # in local time, so a midnight as well
-    return Window(round(start.timestamp() * 1000), round(end.timestamp() * 1000))
+    return Window(round(start.timestamp() * SECOND_MS), round(end.timestamp() * SECOND_MS))
 
 
 def settled_hour(spec: QuerySpec, until_ms: int) -> Window:
@@ -356,9 +355,9 @@ def settled_hour(spec: QuerySpec, until_ms: int) -> Window:
 
 def _shift_ms(spec: QuerySpec, at_ms: int) -> int:
     """Return the offset of the query's buckets from whole UTC hours: half an hour in India."""
-    at = dt.datetime.fromtimestamp(at_ms / 1000, ZoneInfo(spec.timezone))
+    at = dt.datetime.fromtimestamp(at_ms / SECOND_MS, ZoneInfo(spec.timezone))
     offset = at.utcoffset() if spec.local_hours else None
-    return -round(offset.total_seconds() * 1000) % HOUR_MS if offset else 0
+    return -round(offset.total_seconds() * SECOND_MS) % HOUR_MS if offset else 0
 
 
 def settled_periods(spec: QuerySpec, until_ms: int, floor_ms: int) -> dict[str, Window]:

@@ -18,7 +18,7 @@ from exporter.ledger.rules import Bucket, Comparison, Key
 from exporter.ledger.settings import encode_label_rules
 from exporter.ledger.tables import bucket, query, series, slices
 from exporter.model.query import Past, PastMode, QueryKey, QuerySpec
-from exporter.model.samples import DAY_MS, HOUR_MS, Reading, Window, ceil_to, floor_to
+from exporter.model.samples import DAY_MS, HOUR_MS, RETENTION_MS, Reading, Window, ceil_to, floor_to
 
 STARVED_MS = HOUR_MS
 """A slice that has waited this long goes ahead of its target's live polls once."""
@@ -189,9 +189,7 @@ def due_of(tx: sa.Connection, query_id: int, spec: QuerySpec, now_ms: int) -> Pa
     if past is None:
         row = tx.execute(sa.select(query).where(query.c.id == query_id)).one()
         step_ms = spec.granularity_ms
-        from_ms = max(
-            ceil_to(row.floor_ms, step_ms), floor_to(now_ms - rules.RETENTION_MS, step_ms)
-        )
+        from_ms = max(ceil_to(row.floor_ms, step_ms), floor_to(now_ms - RETENTION_MS, step_ms))
         past = Past(PastMode.AUDIT, from_ms, floor_to(row.cursor_ms, step_ms))
         found_text = _encode(Comparison(until_ms=past.until_ms))
         _set(tx, query_id, from_ms=past.from_ms, until_ms=past.until_ms, found=found_text)

@@ -11,7 +11,7 @@ import msgspec
 import sqlalchemy as sa
 import structlog
 
-from exporter.clock import MILLISECONDS, Clock
+from exporter.clock import Clock
 from exporter.errors import BudgetSpent, ClaimLost, LedgerError
 from exporter.ledger import budget as budgets
 from exporter.ledger import (
@@ -35,7 +35,7 @@ from exporter.ledger.transactions import Transactions, repeated
 from exporter.ledger.view import read_views
 from exporter.ledger.writes import WriteHealth
 from exporter.model.query import Budget, QueryKey, QuerySpec
-from exporter.model.samples import HOUR_MS, Family, Reading, SelfCount
+from exporter.model.samples import HOUR_MS, SECOND_MS, Family, Reading, SelfCount
 
 BATCHES_PER_COMPACTION = 20
 TIGHT_SHARE = 0.8
@@ -284,7 +284,7 @@ class Ledger:
             wait_ms = self._spent.take(tx, budget)
             self.replica.mark(tx, [claim.query_id])
         if wait_ms:
-            raise BudgetSpent("the call budget is spent", wait_ms / MILLISECONDS)
+            raise BudgetSpent("the call budget is spent", wait_ms / SECOND_MS)
         self._spent.note(budget)
 
     def _spec_of(self, claim: Claim) -> QuerySpec:

@@ -2,8 +2,9 @@
 
 import structlog
 
-from exporter.clock import MILLISECONDS, Clock
+from exporter.clock import Clock
 from exporter.errors import LedgerError
+from exporter.model.samples import SECOND_MS
 from exporter.telemetry.counters import Telemetry
 
 UNREADY_AFTER_S = 300.0
@@ -29,7 +30,7 @@ class WriteHealth:
         if since_s is None:
             return None
         ago_s = self._clock.monotonic() - since_s
-        return self._clock.now_ms() - round(ago_s * MILLISECONDS)
+        return self._clock.now_ms() - round(ago_s * SECOND_MS)
 
     @property
     def failing(self) -> bool:
@@ -49,7 +50,7 @@ class WriteHealth:
         if self.failing:
             log.info("the ledger takes writes again")
         self._failing_since_s = None
-        now_s = self._clock.now_ms() / MILLISECONDS
+        now_s = self._clock.now_ms() / SECOND_MS
         self._telemetry.set("ledger_last_commit_timestamp_seconds", now_s)
 
     def failed(self, error: LedgerError) -> None:

@@ -10,8 +10,11 @@ import msgspec
 BASE = ("provider", "target", "project", "bot_environment")
 OTHER = "other"
 SECOND_MS = 1000
-HOUR_MS = 3_600_000
+MINUTE_MS = 60 * SECOND_MS
+HOUR_MS = 60 * MINUTE_MS
 DAY_MS = 24 * HOUR_MS
+RETENTION_MS = 35 * DAY_MS
+"""How long buckets, and series that do not change, are kept."""
 LARGEST_EXACT = 2**53
 
 

@@ -7,12 +7,12 @@ from functools import partial
 
 import structlog
 
-from exporter.clock import MILLISECONDS
 from exporter.errors import ClaimLost, LedgerError, ProviderError, Refused
 from exporter.format import stamp
 from exporter.ledger.rows import Claim
 from exporter.ledger.rules import past_window
 from exporter.model.query import Past, PastMode, PollRequest
+from exporter.model.samples import SECOND_MS
 from exporter.polling.poll import PollContext, ScheduledQuery, mistake
 
 HIDDEN = "shown once it is read; to end it now, lower initial_lookback and reload"
@@ -40,7 +40,7 @@ async def _ending(
     """Read and apply the slice; return the call that records the outcome."""
     spec, ledger = scheduled.query.spec, context.ledger
     try:
-        async with asyncio.timeout(spec.deadline_ms / MILLISECONDS):
+        async with asyncio.timeout(spec.deadline_ms / SECOND_MS):
             await _read(context, scheduled, claim, past)
         return partial(ledger.end_slice, claim)
     except TimeoutError:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import structlog
 
-from exporter.clock import MILLISECONDS, Clock
+from exporter.clock import Clock
 from exporter.errors import (
     BudgetSpent,
     ClaimLost,
@@ -27,7 +27,7 @@ from exporter.ledger.offload import Offload
 from exporter.ledger.rows import Claim, LastOutcome, Retry, self_count
 from exporter.ledger.store import Ledger
 from exporter.model.query import PollRequest, QueryKey, QuerySpec
-from exporter.model.samples import SelfCount, Window
+from exporter.model.samples import SECOND_MS, SelfCount, Window
 from exporter.polling import schedule, windows
 from exporter.polling.hints import hint_for
 from exporter.providers.base.plugin import Query
@@ -117,7 +117,7 @@ async def _attempt(
     context: PollContext, scheduled: ScheduledQuery, claim: Claim, started_ms: int
 ) -> tuple[str, int]:
     spec = scheduled.query.spec
-    limit_s = spec.deadline_ms / MILLISECONDS
+    limit_s = spec.deadline_ms / SECOND_MS
     try:
         async with asyncio.timeout(limit_s):
             rows, outcome = await _read(context, scheduled, claim, started_ms)
@@ -205,7 +205,7 @@ async def _hold(context: PollContext, spec: QuerySpec, claim: Claim) -> None:
 async def _skip(context: PollContext, spec: QuerySpec, claim: Claim, error: BudgetSpent) -> str:
     """End a poll that has no call yet, without a verdict on the provider, which was not called."""
     context.count(spec, "polls_skipped_total", reason="budget")
-    next_ms = context.clock.now_ms() + round((error.retry_after_s or 0) * MILLISECONDS)
+    next_ms = context.clock.now_ms() + round((error.retry_after_s or 0) * SECOND_MS)
     try:
         await context.offload(lambda: context.ledger.end_poll(claim, next_poll_ms=next_ms))
     except LedgerError as lost:

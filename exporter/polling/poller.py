@@ -9,17 +9,18 @@ from typing import Any
 
 import structlog
 
-from exporter.clock import MILLISECONDS, StepDetector
+from exporter.clock import StepDetector
 from exporter.errors import ClaimLost, LedgerError
 from exporter.ledger.claims import CLAIM_MS
 from exporter.ledger.rows import Claim
 from exporter.ledger.settings import digest
 from exporter.model.query import QueryKey
+from exporter.model.samples import SECOND_MS
 from exporter.polling.past import read_slice
 from exporter.polling.poll import PollContext, PollResult, ScheduledQuery, poll
 
 RENEW_EVERY_S = 10.0
-LEASE_S = CLAIM_MS / MILLISECONDS - 1
+LEASE_S = CLAIM_MS / SECOND_MS - 1
 """Requests are neither sent nor continued once another replica could soon take the claim."""
 LEASE_CHECK_S = 0.5
 IDLE_S = 5.0
@@ -219,9 +220,7 @@ class Poller:
         yielding = [each.target for each in self._slices.values() if not each.ahead]
         look = partial(self._context.ledger.next_due_ms, yielding)
         due_ms = await self._context.offload(look)
-        wait_s = (
-            IDLE_S if due_ms is None else (due_ms - self._context.clock.now_ms()) / MILLISECONDS
-        )
+        wait_s = IDLE_S if due_ms is None else (due_ms - self._context.clock.now_ms()) / SECOND_MS
         longest_s = SHARED_IDLE_S if self._context.ledger.shared else IDLE_S
         await self._wait(self._woken, min(max(wait_s, 0.05), longest_s))
         self._woken.clear()

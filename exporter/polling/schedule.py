@@ -6,12 +6,12 @@ import random
 from exporter.errors import LedgerError, ProviderError, Reason
 from exporter.ledger.rows import Retry
 from exporter.model.query import QuerySpec
+from exporter.model.samples import HOUR_MS, MINUTE_MS, SECOND_MS
 
 JITTER = 0.05
 OPENS_AFTER = 5
-MINUTE_MS = 60_000
-SHORTEST_WAIT_MS = 1_000
-LONGEST_WAIT_MS = 6 * 60 * MINUTE_MS
+SHORTEST_WAIT_MS = SECOND_MS
+LONGEST_WAIT_MS = 6 * HOUR_MS
 
 
 def phase_ms(spec: QuerySpec) -> int:
@@ -71,7 +71,7 @@ def _asked_ms(error: ProviderError | LedgerError) -> int | None:
     """Return how long the provider asked to wait, between 1 s and 6 h; None if it did not."""
     if error.retry_after_s is None:
         return None
-    return round(min(max(error.retry_after_s * 1000, SHORTEST_WAIT_MS), LONGEST_WAIT_MS))
+    return round(min(max(error.retry_after_s * SECOND_MS, SHORTEST_WAIT_MS), LONGEST_WAIT_MS))
 
 
 def next_backoff_ms(spec: QuerySpec, backoff_ms: int, rng: random.Random) -> int:

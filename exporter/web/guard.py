@@ -22,8 +22,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from exporter.clock import MILLISECONDS, Clock
+from exporter.clock import Clock
 from exporter.http_client.detached import Detached
+from exporter.model.samples import SECOND_MS
 from exporter.web.webconfig import Access, RateOptions, cost_of
 
 MAX_BODY_BYTES = 64 * 1024
@@ -70,7 +71,7 @@ class TokenBucket:
         now = self._clock.monotonic()
         if rate != self._rate:
             self._rate, self._tokens, self._at = rate, float(rate.burst), now
-        earned = (now - self._at) * MILLISECONDS / rate.interval
+        earned = (now - self._at) * SECOND_MS / rate.interval
         self._tokens, self._at = min(float(rate.burst), self._tokens + earned), now
 
 

@@ -19,7 +19,7 @@ import jinja2
 from exporter.engagement.expectation import HourExpectation
 from exporter.format import age, render_labels, span, stamp
 from exporter.ledger.rows import BudgetState
-from exporter.model.samples import HOUR_MS
+from exporter.model.samples import HOUR_MS, SECOND_MS
 from exporter.status import (
     NOT_APPLIED,
     OK,
@@ -89,7 +89,7 @@ TEMPLATES.filters |= {
     "age": age,
     "counted": _counted,
     "grouped": "{:,.0f}".format,
-    "iso": lambda at_ms: datetime.fromtimestamp(at_ms // 1000, UTC).isoformat(),
+    "iso": lambda at_ms: datetime.fromtimestamp(at_ms // SECOND_MS, UTC).isoformat(),
     "parts": _parts,
     "span": span,
     "stamp": stamp,

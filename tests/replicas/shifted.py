@@ -9,7 +9,8 @@ import os
 import runpy
 from pathlib import Path
 
-from exporter.clock import MILLISECONDS, SystemClock
+from exporter.clock import SystemClock
+from exporter.model.samples import SECOND_MS
 
 FILE = "AHEAD_FILE"
 
@@ -19,7 +20,7 @@ def shift(file: Path) -> None:
     right = SystemClock.now_ms
 
     def now_ms(self: SystemClock) -> int:
-        return right(self) + int(file.read_text("utf-8")) * MILLISECONDS
+        return right(self) + int(file.read_text("utf-8")) * SECOND_MS
 
     SystemClock.now_ms = now_ms  # type: ignore[method-assign]
 

@@ -3,12 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from exporter.clock import MILLISECONDS
 from exporter.exposition.backfill.past import PastSeries
 from exporter.exposition.backfill.source import Families
 from exporter.exposition.blocks import header
 from exporter.format import number, render_labels
-from exporter.model.samples import HOUR_MS, Window
+from exporter.model.samples import HOUR_MS, SECOND_MS, Window
 
 NEWEST_MS = 3 * HOUR_MS
 """A file ends this long before now: newer samples may be in the head of a running Prometheus."""
@@ -72,5 +71,5 @@ def _lines(past: PastSeries, step_ms: int, within: Window) -> tuple[str, int]:
 
 
 def _seconds(at_ms: int) -> str:
-    whole, rest = divmod(at_ms, MILLISECONDS)
+    whole, rest = divmod(at_ms, SECOND_MS)
     return f"{whole}.{rest:03}" if rest else str(whole)

@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from exporter.clock import MILLISECONDS
 from exporter.engagement.hours import HourlyCounts
 from exporter.errors import LedgerError
 from exporter.exposition.backfill.older import MissingPast, OlderBuckets
@@ -46,6 +45,7 @@ from exporter.model.query import PastMode, QueryKey, QuerySpec
 from exporter.model.samples import (
     DAY_MS,
     HOUR_MS,
+    SECOND_MS,
     Family,
     MetricType,
     Series,
@@ -385,9 +385,7 @@ class LedgerPast:
     def _period_end(self, past: PastQuery, name: str) -> FoundSeries:
         own = (past.spec.provider, *past.spec.key, name)
         labels = labels_of(PERIOD_END.labels, own, self._extra)
-        ends: Steps = [
-            (at_ms, period.end_ms / MILLISECONDS) for at_ms, period in past.periods[name]
-        ]
+        ends: Steps = [(at_ms, period.end_ms / SECOND_MS) for at_ms, period in past.periods[name]]
         return FoundSeries(labels, lambda: PastSeries(PERIOD_END, labels, ends, past.known.end_ms))
 
     def _judged(

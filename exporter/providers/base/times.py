@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-from exporter.model.samples import DAY_MS, HOUR_MS, Window, ceil_to, floor_to
+from exporter.model.samples import DAY_MS, HOUR_MS, SECOND_MS, Window, ceil_to, floor_to
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -11,7 +11,7 @@ _MILLISECOND = timedelta(milliseconds=1)
 
 def iso(at_ms: int) -> str:
     """Return UTC milliseconds as ``2026-03-01T09:00:00.000Z``."""
-    text = datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds")
+    text = datetime.fromtimestamp(at_ms / SECOND_MS, UTC).isoformat(timespec="milliseconds")
     return text.replace("+00:00", "Z")
 
 

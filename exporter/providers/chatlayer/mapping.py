@@ -415,7 +415,7 @@ def _bucket_ms(x: str | float) -> int | None:
     text = str(x).strip()
     if _NUMBER.fullmatch(text):
         number = int(text)
-        return number * 1000 if abs(number) < _SECONDS_BELOW else number
+        return number * SECOND_MS if abs(number) < _SECONDS_BELOW else number
     try:
         return parse_instant(text, assume_utc=True)
     except ValueError:

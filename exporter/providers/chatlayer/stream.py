@@ -19,6 +19,7 @@ from exporter.model.query import PollRequest
 from exporter.model.samples import (
     DAY_MS,
     HOUR_MS,
+    MINUTE_MS,
     SECOND_MS,
     Reading,
     Readings,
@@ -31,7 +32,6 @@ from exporter.providers.base.rows import TooLong, Volume
 from exporter.providers.base.times import iso
 from exporter.providers.chatlayer.mapping import EventMapper, EventRules, TrackingEvent, decode_page
 
-MINUTE_MS = 60_000
 PAGE_SIZE = 100
 FIRST_SLICE_MS = HOUR_MS // 2
 POLL_SECONDS = 100

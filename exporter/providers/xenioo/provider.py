@@ -31,7 +31,17 @@ from exporter.http_client.client import ApiCall, ApiClient
 from exporter.logs import hide
 from exporter.model.numbers import parse_number
 from exporter.model.query import Budget, Cost, PollRequest, QuerySpec
-from exporter.model.samples import DAY_MS, HOUR_MS, Reading, Readings, Window, ceil_to, floor_to
+from exporter.model.samples import (
+    DAY_MS,
+    HOUR_MS,
+    MINUTE_MS,
+    SECOND_MS,
+    Reading,
+    Readings,
+    Window,
+    ceil_to,
+    floor_to,
+)
 from exporter.providers.base.plugin import LabelSettings, Provider, Query, key_of, spec_for
 from exporter.providers.xenioo import mapping
 from exporter.providers.xenioo.mapping import GroupMode, closed_day, day_window
@@ -40,15 +50,13 @@ TimeUnit: TypeAlias = Literal["milliseconds", "seconds", "minutes", "hours"]
 ShareUnit: TypeAlias = Literal["percent", "ratio"]
 
 AUTHORIZATION = "/authorization/integration"
-MINUTE_MS = 60_000
 RENEW_AT = 0.8
-LONGEST_MIN = 24 * 60
 NOT_FOUND = 404
 PATH = "/analytics/statistics/account"
 TYPES = ",".join(str(code) for code in range(len(mapping.STATISTICS)))
 MAX_DAYS = 30
 DAYS_FOR_A_DAY = 3  # contains all of yesterday, however the vendor counts days
-MARGIN_MS = 60_000
+MARGIN_MS = MINUTE_MS
 MAX_EXTRA_WAIT_S = 300
 UNAUTHORIZED = 401
 _PROBE = datetime(2024, 2, 29, 13)  # noqa: DTZ001 - labels have no zone
@@ -162,7 +170,7 @@ class AccessTokens:
             raise SchemaError(f"{call.endpoint}: token: missing", "missing")
         lives_min = parse_number(members.get("expires", members.get("expire"))) or 0
         self._token, self._key = hide(token), key
-        self._renew_ms = now_ms + RENEW_AT * min(lives_min, LONGEST_MIN) * MINUTE_MS
+        self._renew_ms = now_ms + RENEW_AT * min(lives_min * MINUTE_MS, DAY_MS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,7 +275,7 @@ def certain_ms(days: int, now_ms: int, zone: str) -> int:
     It is not documented whether they are days of 24 hours before now, or today and the local days
     before it; return the later of the two.
     """
-    today = datetime.fromtimestamp(now_ms / 1000, ZoneInfo(zone)).date()
+    today = datetime.fromtimestamp(now_ms / SECOND_MS, ZoneInfo(zone)).date()
     midnight_ms = day_window(today - timedelta(days=days - 1), zone).start_ms
     return max(midnight_ms, now_ms - days * DAY_MS)
 
@@ -275,7 +283,7 @@ def certain_ms(days: int, now_ms: int, zone: str) -> int:
 def wait_s(target: str, now_ms: int) -> float:
     """Return the seconds in an hour plus up to five minutes, spread over targets and calls."""
     digest = hashlib.blake2b(f"{target}/{now_ms}".encode(), digest_size=4).digest()
-    return HOUR_MS / 1000 + MAX_EXTRA_WAIT_S * int.from_bytes(digest) / 2**32
+    return HOUR_MS / SECOND_MS + MAX_EXTRA_WAIT_S * int.from_bytes(digest) / 2**32
 
 
 def waited_out(error: ProviderError, least_s: float) -> ProviderError:

@@ -16,9 +16,8 @@ from exporter.exposition.backfill.source import LedgerPast, PastKind
 from exporter.format import number, render_labels
 from exporter.ledger import maintenance
 from exporter.ledger.rows import Claim
-from exporter.ledger.rules import RETENTION_MS
 from exporter.model.query import PollRequest
-from exporter.model.samples import DAY_MS, HOUR_MS, Reading, Window
+from exporter.model.samples import DAY_MS, HOUR_MS, RETENTION_MS, Reading, Window
 from exporter.providers import PROVIDERS
 from exporter.providers.base.declared import DeclaredQuery
 from exporter.simulator import SIMULATORS
