@@ -4,20 +4,18 @@ A bot's engagement is its messages received; if the vendor counts no messages, i
 otherwise its conversations started.
 """
 
-import datetime as dt
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
-from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 
 from exporter.ledger.rows import decode_labels
-from exporter.ledger.rules import period_expiry_ms, settled_hour
+from exporter.ledger.rules import is_repeated, period_expiry_ms, settled_hour
 from exporter.ledger.tables import bucket, gap, query, series
 from exporter.model.families import CONVERSATIONS_STARTED, INTERACTIONS, MESSAGES_RECEIVED
 from exporter.model.query import QuerySpec
-from exporter.model.samples import BASE, HOUR_MS, SECOND_MS, Window, ceil_to
+from exporter.model.samples import BASE, HOUR_MS, Window, ceil_to
 
 MEASURES = {each.name: each for each in (MESSAGES_RECEIVED, INTERACTIONS, CONVERSATIONS_STARTED)}
 """The families that measure engagement, best first."""
@@ -141,14 +139,9 @@ def _counts(
 
 
 def _repeated(spec: QuerySpec, window: Window) -> list[int]:
-    """Return the hours with the local label of the hour before: the two share one bucket."""
-    zone = ZoneInfo(spec.timezone)
+    """Return the indexes of hours that share the bucket of the hour before."""
     starts = range(window.start_ms + HOUR_MS, window.end_ms, HOUR_MS)
-    return [
-        hour
-        for hour, start_ms in enumerate(starts, 1)
-        if dt.datetime.fromtimestamp(start_ms / SECOND_MS, zone).fold
-    ]
+    return [hour for hour, start_ms in enumerate(starts, 1) if is_repeated(spec, start_ms)]
 
 
 def _unknown(tx: sa.Connection, query_id: int, window: Window) -> set[int]:

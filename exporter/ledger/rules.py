@@ -347,10 +347,18 @@ def settled_day(until_ms: int, zone: str) -> Window:
 
 
 def settled_hour(spec: QuerySpec, until_ms: int) -> Window:
-    """Return the newest hour that ended by ``until_ms``, aligned to the query's buckets."""
+    """Return the newest hour whose bucket ended by ``until_ms``, aligned to the query's buckets."""
     shift_ms = _shift_ms(spec, until_ms)
     end_ms = floor_to(until_ms - shift_ms, HOUR_MS) + shift_ms
+    if is_repeated(spec, end_ms):
+        end_ms -= HOUR_MS
     return Window(end_ms - HOUR_MS, end_ms)
+
+
+def is_repeated(spec: QuerySpec, start_ms: int) -> bool:
+    """Return whether an hour has the local label of the hour before: the two share one bucket."""
+    zone = ZoneInfo(spec.timezone)
+    return spec.local_hours and bool(dt.datetime.fromtimestamp(start_ms / SECOND_MS, zone).fold)
 
 
 def _shift_ms(spec: QuerySpec, at_ms: int) -> int:
@@ -363,8 +371,9 @@ def _shift_ms(spec: QuerySpec, at_ms: int) -> int:
 def settled_periods(spec: QuerySpec, until_ms: int, floor_ms: int) -> dict[str, Window]:
     """Return the newest settled hour and day that whole buckets cover, by period name."""
     periods: dict[str, Window] = {}
-    if spec.granularity_ms == HOUR_MS:
-        periods["hour"] = settled_hour(spec, until_ms)
+    hour = settled_hour(spec, until_ms)
+    if spec.granularity_ms == HOUR_MS and not is_repeated(spec, hour.start_ms):
+        periods["hour"] = hour
     day = settled_day(until_ms, spec.timezone)
     edges = (day.start_ms, day.end_ms)
     if not any((edge - _shift_ms(spec, edge)) % spec.granularity_ms for edge in edges):

@@ -135,6 +135,8 @@ class Poller:
         if step_s:
             self._context.telemetry.increment("clock_steps_total")
             log.warning("the wall clock was set", seconds=round(step_s, 3))
+        if step_s > 0:  # by the new time claims may have expired; their polls go on
+            await self._context.offload(partial(self._context.ledger.renew, self._running()))
         self._set_back |= step_s < 0
         if self._set_back:
             await self.abandon()  # their claims end now, and another replica may poll the vendor

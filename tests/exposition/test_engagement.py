@@ -135,11 +135,14 @@ def test_a_gap_takes_the_windows_that_it_touches(bot: Shop) -> None:
     assert unknown == [SETTLED_MS - 5 * HOUR_MS]
 
 
-def test_two_local_hours_with_one_label_in_autumn_are_no_drop(shop: Callable[..., Shop]) -> None:
+@pytest.mark.parametrize("after_h", [1, 2])
+def test_two_local_hours_with_one_label_in_autumn_are_no_drop_and_no_rise(
+    shop: Callable[..., Shop], after_h: int
+) -> None:
     repeated_ms = 1_792_890_000_000  # 2026-10-25T01:00Z, 02:00 in Berlin for the second time
-    at_ms = repeated_ms + 2 * HOUR_MS + 60_000
+    at_ms = repeated_ms + after_h * HOUR_MS + 60_000
     bot = shop(at_ms=at_ms, timezone="Europe/Berlin", local_hours=True)
-    hours = steady(14, repeated_ms + 2 * HOUR_MS)
+    hours = steady(14, repeated_ms + after_h * HOUR_MS)
 
     bot.poll(hours | {repeated_ms - HOUR_MS: 200.0, repeated_ms: 0.0})
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from exporter import app
-from tests.faults.bench import Bench
+from tests.faults.bench import PREFIX, Bench
 from tests.support.virtual import run_virtual
 
 HOUR_MS = 3_600_000
@@ -54,6 +54,21 @@ def test_a_step_of_the_clock_stops_no_poll_and_changes_no_count(
     run_virtual(main(), bench.clock)
     assert max(late) <= 90
     assert bench.falls == set()
+
+
+def test_polls_keep_their_claims_when_the_clock_is_set_forward(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, ["flowxo"], {"interval": "1m", "slow_interval": "1h"}, scrape_s=30)
+    bench.service.faults.on("slow", times=1, seconds=25)
+
+    async def main() -> None:
+        async with bench.running():
+            await bench.wait(10)
+            bench.clock.step(HOUR_MS)
+            await bench.wait(30)
+            assert bench.own("claims_lost_total") == bench.own("poll_failures_total") == 0
+            assert bench.values(PREFIX + "target_up", query="hourly") == [1]
+
+    run_virtual(main(), bench.clock)
 
 
 def test_quiet_that_was_asked_for_while_the_clock_was_ahead_ends_when_it_is_set_back(

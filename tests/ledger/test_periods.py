@@ -46,6 +46,21 @@ def test_hours_of_utc_are_shown_in_every_zone_and_days_where_they_are_whole_hour
 
 
 @pytest.mark.parametrize(
+    ("until", "hour"),
+    [
+        ("2026-10-25T00", "2026-10-24T23:00Z"),
+        ("2026-10-25T01", "2026-10-24T23:00Z"),  # 02:00 comes again: its bucket is not over
+        ("2026-10-25T02", None),  # the bucket is two hours long
+        ("2026-10-25T03", "2026-10-25T02:00Z"),
+    ],
+)
+def test_an_hour_that_a_clock_change_repeats_is_not_shown(until: str, hour: str | None) -> None:
+    found = settled_periods(spec(timezone="Europe/Berlin", local_hours=True), ms(until), 0)
+
+    assert found.get("hour") == (None if hour is None else window(hour, 1))
+
+
+@pytest.mark.parametrize(
     ("zone", "hour", "day"),
     [
         ("UTC", "2026-03-03T09:00Z", ("2026-03-02T00:00Z", 24)),

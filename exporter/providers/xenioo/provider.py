@@ -199,10 +199,16 @@ class StatisticsQuery:
         yield await self._day(client, request, token, day)
 
     def _day_due(self, request: PollRequest) -> date | None:
-        """Return the day that this call is for; None for hours, as at the first poll."""
+        """Return the day that this call is for; None for hours, as at the first poll.
+
+        After an outage hours come first: the oldest may soon be beyond the API's reach.
+        """
         day = closed_day(request.now_ms - self.options.settle, self.options.timezone)
         seen = {request.memo.get("day"), request.memo.get("trying")}
-        return None if request.first or day.isoformat() in seen else day
+        hours_first = request.first or is_behind(
+            request.window, request.now_ms, self.options.lookback
+        )
+        return None if hours_first or day.isoformat() in seen else day
 
     async def _hours(self, client: ApiClient, request: PollRequest, token: str) -> Reading:
         days = days_for(request.window, request.now_ms, self.options.lookback)
@@ -261,10 +267,14 @@ class StatisticsQuery:
         return mapping.RowFormat(mode, given.timezone, given.label_format, given.value_field, units)
 
 
+def is_behind(window: Window, now_ms: int, lookback_ms: int) -> bool:
+    """Return whether ``window`` reaches back further than the lookback, as after an outage."""
+    return floor_to(now_ms, HOUR_MS) - window.start_ms > lookback_ms + HOUR_MS
+
+
 def days_for(window: Window, now_ms: int, lookback_ms: int) -> int:
     """Return DAYS: enough for ``window``, and a day to spare after an outage."""
-    behind_ms = floor_to(now_ms, HOUR_MS) - window.start_ms
-    if behind_ms <= lookback_ms + HOUR_MS:
+    if not is_behind(window, now_ms, lookback_ms):
         return min(ceil_to(lookback_ms, DAY_MS) // DAY_MS + 1, MAX_DAYS)
     return min(ceil_to(now_ms - window.start_ms, DAY_MS) // DAY_MS + 2, MAX_DAYS)
 

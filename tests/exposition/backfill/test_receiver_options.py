@@ -108,7 +108,7 @@ def test_a_receiver_that_asks_for_it_gets_the_certificate_of_the_file(
     ("text", "said"),
     [
         ("basic_auth: {user: secret}", "web.yml:1:13: basic_auth.username: missing"),
-        ("autorization: {credentials: secret}", 'unknown key; did you mean "authorization"?'),
+        ("authorisation: {credentials: secret}", 'unknown key; did you mean "authorization"?'),
         ("headers: {}\nheaders: {a: secret}", "web.yml:2:1: headers: given twice"),
         ("basic_auth: {username: ana, password_file: gone}", "gone: No such file"),
         ("tls_config: {ca_file: gone.pem}", "gone.pem: No such file"),

@@ -268,8 +268,8 @@ def test_an_outage_is_made_up_for_as_far_as_the_vendor_reaches(account: Account)
     assert account.poll() == "ok"
     account.poll()
 
-    assert account.modes[1].startswith("day/")
-    assert account.modes[2] == "hour/30"
+    assert account.modes[1] == "hour/30"  # first, since its oldest hours may be gone in an hour
+    assert account.modes[2].startswith("day/")
     counted = account.counter(RECEIVED)
     assert 28 <= counted <= 30
     gaps = {name: value for (name, _), value in account.ledger.self_counts().items()}
