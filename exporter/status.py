@@ -148,7 +148,7 @@ class BotStatus:
 class TargetStatus:
     """One configured account.
 
-    ``dropped_series`` is how many label sets were shortened, merged or dropped. ``history`` is that
+    ``dropped_series`` is how often a label set was shortened, merged or dropped. ``history`` is that
     of the query that fails or is furthest behind; ``audit`` combines all queries and has the oldest
     of their instants.
     """

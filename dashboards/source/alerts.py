@@ -10,12 +10,12 @@ from dashboards.source.thresholds import Drop, Share, Thresholds
 _SELF = "chatbot_exporter_"
 _QUERY = f"by ({BY_QUERY})"
 _BOT_BOARD = (
-    "/d/chatbot-{{ $labels.provider }}?var-target={{ $labels.target }}"
-    "&var-project={{ $labels.project }}"
+    "/d/chatbot-{{ $labels.provider }}?var-target={{ $labels.target | urlquery }}"
+    "&var-project={{ $labels.project | urlquery }}"
 )
 _EXPORTER_BOARD = "/d/chatbot-exporter"
 _TARGET_BOARD = (
-    "/d/chatbot-exporter?var-provider={{ $labels.provider }}&var-target={{ $labels.target }}"
+    "/d/chatbot-exporter?var-provider={{ $labels.provider }}&var-target={{ $labels.target | urlquery }}"
 )
 _BOT = "{{ $labels.project }} on {{ $labels.provider }}"
 
@@ -172,7 +172,7 @@ def _spend() -> Alert:
         "{{ $labels.target }} on {{ $labels.provider }}: the cost of the last 24 h is far above usual",
         f"More than {spend.SHARE:g} times the median of the two weeks before, by at least "
         f"{spend.LEAST_USD:g} dollars, and more than on any day of the last week.",
-        f"/d/{spend.UID}?var-provider={{{{ $labels.provider }}}}&var-target={{{{ $labels.target }}}}",
+        f"/d/{spend.UID}?var-provider={{{{ $labels.provider }}}}&var-target={{{{ $labels.target | urlquery }}}}",
         of_engagement=True,
     )
 

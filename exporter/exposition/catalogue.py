@@ -12,6 +12,8 @@ from exporter.providers.base.plugin import Provider
 from exporter.telemetry.counters import FAMILIES
 
 EXPORTER = "exporter"
+PERIOD_CAP = 60
+"""The least cap of a period gauge, which has a series for the hour and one for the day."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ def period_gauge(family: Family) -> Family:
         MetricType.GAUGE,
         f"{_things(family)} in the most recent settled period.",
         family.period_labels,
-        family.cap,
+        max(family.cap, PERIOD_CAP),
         "Value of the last settled bucket; period = hour, day. Never add over period",
         reference=family.reference,
         per_unit=family.per_unit,

@@ -167,8 +167,8 @@ def _facts(target: TargetStatus) -> Iterator[Fact]:
         text = f"{overhang:,.0f} counted, then taken back by the provider; later growth repays it"
         yield Fact(text, "warn")
     if dropped := target.dropped_series:
-        sets = _counted(dropped, "label set was", "label sets were")
-        yield Fact(f"{sets} shortened, merged or dropped", "warn")
+        times = _counted(dropped, "time", "times")
+        yield Fact(f"{times} a label set was shortened, merged or dropped", "warn")
     good = sum(query.state is State.OK for query in queries)
     yield Fact(f"{good} of {_counted(len(queries), 'query', 'queries')} ok")
     ends = [bot.end_ms for bot in target.bots] or [q.data_end_ms for q in queries if q.data_end_ms]
