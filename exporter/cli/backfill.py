@@ -306,7 +306,8 @@ def _server_labels(url: str | None) -> dict[str, str]:
     if len(found) != 1:
         said = "scrapes several exporters" if found else f"has no {BUILD_INFO.name} yet"
         raise click.BadParameter(
-            f"it {said}; give --label job=… --label instance=…", param_hint="--labels-from"
+            f"this Prometheus {said}; give --label job=… --label instance=…",
+            param_hint="--labels-from",
         )
     return dict(found.pop())
 
