@@ -341,7 +341,7 @@ class ChatlayerQueries:
             f"{'POST' if source.filters else 'GET'} {source.path}",
             (
                 Feed(families.EVENTS, "events[], each id once, by event"),
-                *(Feed(COUNTERS[each.family], MAPPED_FIELD) for each in events.event_map.values()),
+                *(_mapped_feed(each, rules) for each in events.event_map.values()),
             ),
             {"params": {**source.params, **fixed}},
         )
@@ -384,6 +384,12 @@ class ChatlayerQueries:
             meaning=meaning,
             label_rules=label_rules,
         )
+
+
+def _mapped_feed(mapped: EventTarget, rules: EventRules) -> Feed:
+    """Return the feed of a mapped event; for one bot, it shows 0 from the start without channel."""
+    known = (rules.bot, rules.version.lower(), *mapped.values("")) if rules.bot else None
+    return Feed(COUNTERS[mapped.family], MAPPED_FIELD, known)
 
 
 def _series_query(

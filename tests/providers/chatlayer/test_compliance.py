@@ -63,7 +63,6 @@ class TestChatlayer(Compliance):
             }
         ),
         reasons={
-            "known series": "only rows say which label values there are",
             "own_faults": "bad tokens need full pages: see test_stream.py",
         },
         quiet=0.4,
