@@ -114,6 +114,11 @@ def period_steps(
     return steps
 
 
+def scaled(steps: Steps, per_unit: int) -> Steps:
+    """Return ``steps`` in units of which each has ``per_unit`` parts."""
+    return [(at_ms, value and value / per_unit) for at_ms, value in steps]
+
+
 def shown_gauges(bot: BotLabels, calendar: Calendar) -> list[Series]:
     """Return the gauges of a bot, each with its labels."""
     windows = [(each.name, (*bot, f"{length}h")) for length in WINDOWS for each in ENGAGEMENT]

@@ -29,6 +29,7 @@ from exporter.exposition.backfill.past import (
     gauge_steps,
     labels_of,
     period_steps,
+    scaled,
     shown_gauges,
     shown_periods,
 )
@@ -56,8 +57,11 @@ from exporter.model.samples import (
 
 Families = Sequence[tuple[Family, Sequence["FoundSeries"]]]
 """Each family with its series, by labels."""
-LOADED = sa.select(bucket.c.start_ms, bucket.c.base, bucket.c.obs).where(
-    bucket.c.series_id == sa.bindparam("number"), bucket.c.start_ms < sa.bindparam("until_ms")
+LOADED = (
+    sa.select(bucket.c.start_ms, bucket.c.base, bucket.c.obs)
+    .where(bucket.c.series_id == sa.bindparam("number"))
+    .where(bucket.c.start_ms < sa.bindparam("until_ms"))
+    .order_by(bucket.c.start_ms)
 )
 RETIRED = sa.select(series.c.retired, series.c.retired_base).where(
     series.c.id == sa.bindparam("number")
@@ -230,7 +234,8 @@ class LedgerPast:
 
     def _counters(self) -> Iterator[tuple[Family, list[FoundSeries]]]:
         for family, rows in self._rows:
-            yield family, [self._counter(family, labels, row) for labels, row in rows]
+            load = partial(self._counter, family)
+            yield family, [FoundSeries(labels, partial(load, labels, row)) for labels, row in rows]
 
     def _periods(self) -> Iterator[tuple[Family, list[FoundSeries]]]:
         for family, rows in self._rows:
@@ -246,8 +251,9 @@ class LedgerPast:
                     shown = tuple(sorted((*own, ("period", name))))
                     members.setdefault((row.query_id, name, shown), []).append(row)
             gauge = period_gauge(family)
-            by_labels = sorted(members, key=lambda key: key[2])
-            yield gauge, [self._period(gauge, key, members[key]) for key in by_labels]
+            keys = sorted(members, key=lambda key: key[2])
+            load = partial(self._period, gauge)
+            yield gauge, [FoundSeries(key[2], partial(load, key, members[key])) for key in keys]
         ends = [
             self._period_end(past, name) for past in self._by_id.values() for name in past.periods
         ]
@@ -322,65 +328,42 @@ class LedgerPast:
         """Return the buckets of a series from before the ledger's past."""
         return self._older.units(*row.key) if self._older else []
 
-    def _counter(self, family: Family, labels: Labels, row: LedgerSeries) -> FoundSeries:
+    def _counter(self, family: Family, labels: Labels, row: LedgerSeries) -> PastSeries:
         past = self._by_id[row.query_id]
-        length_ms, seam_ms = past.spec.granularity_ms, past.known.end_ms
+        units, retired = self._counted(past, row)
+        older = counter_steps(self._units(row), past.spec.granularity_ms, past.known.start_ms)
+        steps, start_ms = ledger_life(past, row, units, retired)
+        shown = scaled(older + steps, family.per_unit)
+        return PastSeries(family, labels, shown, past.known.end_ms, start_ms)
 
-        def load() -> PastSeries:
-            until_ms = seam_ms - length_ms + 1 if past.resumed else past.epoch_ms
-            asked = {"number": row.id, "until_ms": until_ms}
-            with engine.reading(self._engine) as tx:
-                rows = tx.execute(LOADED.order_by(bucket.c.start_ms), asked).all()
-                now = tx.execute(RETIRED, {"number": row.id}).one_or_none() or row
-                _floor_ms(tx, past)
-            units = [
-                (each.start_ms, each.obs - each.base if past.counted else each.base)
-                for each in rows
-            ]
-            retired = past.retired_of(now)
-            if past.older_ms is not None:  # the separate life shows what was retired earlier
-                units.insert(0, (past.known.start_ms, retired - past.retired_of(row)))
-                retired = 0.0
-            if past.counted and row.history is None:  # the series began later
-                units = []
-            older = counter_steps(self._units(row), length_ms, past.known.start_ms)
-            steps = counter_steps(
-                [each for each in units if each[1]],
-                length_ms,
-                seam_ms,
-                begins=retired,
-                most=row.history if past.counted and row.history is not None else math.inf,
-            )
-            start_ms = row.created_ms if past.counted else None
-            if steps and not (past.counted or retired):
-                start_ms = steps[0][0]
-            scaled = [(at_ms, (value or 0.0) / family.per_unit) for at_ms, value in older + steps]
-            return PastSeries(family, labels, [*scaled], seam_ms, start_ms)
-
-        return FoundSeries(labels, load)
+    def _counted(self, past: PastQuery, row: LedgerSeries) -> tuple[list[tuple[int, float]], float]:
+        """Return the buckets (start, units) that a series' past shows, and the retired amount."""
+        resumed_ms = past.known.end_ms - past.spec.granularity_ms + 1
+        until_ms = resumed_ms if past.resumed else past.epoch_ms
+        with engine.reading(self._engine) as tx:
+            rows = tx.execute(LOADED, {"number": row.id, "until_ms": until_ms}).all()
+            now = tx.execute(RETIRED, {"number": row.id}).one_or_none() or row
+            _floor_ms(tx, past)
+        units = [(r.start_ms, r.obs - r.base if past.counted else r.base) for r in rows]
+        return units, past.retired_of(now)
 
     def _period(
         self, gauge: Family, key: tuple[int, str, Labels], members: list[LedgerSeries]
-    ) -> FoundSeries:
+    ) -> PastSeries:
         query_id, name, labels = key
         past = self._by_id[query_id]
-
-        def load() -> PastSeries:
-            sums: defaultdict[int, float] = defaultdict(float)
-            older = chain.from_iterable(map(self._units, members))
-            with engine.reading(self._engine) as tx:
-                known = tx.execute(SUMS, {"numbers": [row.id for row in members]})
-                for start_ms, units in chain(older, known):
-                    sums[start_ms] += units
-                floor_ms = _floor_ms(tx, past)
-            gaps = past.gaps
-            if floor_ms > past.known.start_ms:  # hours were retired since
-                gaps = (*gaps, Window(past.known.start_ms, floor_ms))
-            steps = period_steps(sums, past.periods[name], past.spec.granularity_ms, gaps)
-            scaled = [(at_ms, value and value / gauge.per_unit) for at_ms, value in steps]
-            return PastSeries(gauge, labels, scaled, past.known.end_ms)
-
-        return FoundSeries(labels, load)
+        sums: defaultdict[int, float] = defaultdict(float)
+        older = chain.from_iterable(map(self._units, members))
+        with engine.reading(self._engine) as tx:
+            known = tx.execute(SUMS, {"numbers": [row.id for row in members]})
+            for start_ms, units in chain(older, known):
+                sums[start_ms] += units
+            floor_ms = _floor_ms(tx, past)
+        gaps = past.gaps
+        if floor_ms > past.known.start_ms:  # hours were retired since
+            gaps = (*gaps, Window(past.known.start_ms, floor_ms))
+        steps = period_steps(sums, past.periods[name], past.spec.granularity_ms, gaps)
+        return PastSeries(gauge, labels, scaled(steps, gauge.per_unit), past.known.end_ms)
 
     def _period_end(self, past: PastQuery, name: str) -> FoundSeries:
         own = (past.spec.provider, *past.spec.key, name)
@@ -396,11 +379,27 @@ class LedgerPast:
         first_ms = hours.start_ms + HOUR_MS + past.spec.settle_ms
 
         def load() -> PastSeries:
-            return PastSeries(
-                family, labels, gauge_steps(judged()[each], first_ms), past.known.end_ms
-            )
+            steps = gauge_steps(judged()[each], first_ms)
+            return PastSeries(family, labels, steps, past.known.end_ms)
 
         return FoundSeries(labels, load)
+
+
+def ledger_life(
+    past: PastQuery, row: LedgerSeries, units: Sequence[tuple[int, float]], retired: float
+) -> tuple[Steps, int | None]:
+    """Return what the ledger's part of a counter shows, and when it was 0 (None: not known)."""
+    if past.counted and row.history is None:  # the series began later
+        return [], row.created_ms
+    if past.older_ms is not None:  # the separate life shows what was retired earlier
+        units = [(past.known.start_ms, retired - past.retired_of(row)), *units]
+        retired = 0.0
+    given = [each for each in units if each[1]]
+    length_ms, most = past.spec.granularity_ms, math.inf if row.history is None else row.history
+    steps = counter_steps(given, length_ms, past.known.end_ms, begins=retired, most=most)
+    if past.counted:
+        return steps, row.created_ms
+    return steps, steps[0][0] if steps and not retired else None
 
 
 def _floor_ms(tx: sa.Connection, past: PastQuery) -> int:
