@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 from urllib.parse import urljoin, urlsplit
 
+import httpx
 import msgspec
 from pydantic import (
     Field,
@@ -194,9 +195,9 @@ class ManifestAccount:
         """Return what texts outside a request may name."""
         return Substitutes(self.options.texts(), secrets=secrets)
 
-    def sign(self) -> dict[str, str]:
-        """Return the headers that sign a request, without a token that must be fetched."""
-        auth, given = self.options.manifest.settings.auth, self.given(self.read())
+    def _headers(self, given: Substitutes) -> httpx.Headers:
+        """Return the headers of every request, without a token that must be fetched."""
+        auth = self.options.manifest.settings.auth
         headers = fill_headers(self.options.manifest.settings.headers, given)
         if auth.kind == "bearer":
             headers["Authorization"] = f"Bearer {fill(auth.token, given)}"
@@ -205,20 +206,22 @@ class ManifestAccount:
         elif auth.kind == "basic":
             pair = f"{fill(auth.username, given)}:{fill(auth.password or '', given)}"
             headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
-        return headers
+        if not all(map(can_be_sent, headers.values())):
+            raise Unauthorized("a header contains a character that cannot be sent")
+        return httpx.Headers(headers)
 
     async def signed(
         self, client: ApiClient, call: ApiCall, secrets: Mapping[str, str], now_ms: int
     ) -> ApiCall:
-        """Return ``call`` with what ``sign`` cannot add: a key in the query, a fetched token."""
+        """Return ``call`` with its headers, and a key in the query or a fetched token."""
         auth, given = self.options.manifest.settings.auth, self.given(secrets)
+        params, headers = call.params, self._headers(given)
+        headers.update(call.headers)
         if auth.kind == "query" and auth.param is not None:
-            key = (auth.param, str(fill(auth.token, given)))
-            return replace(call, params=[*(call.params or ()), key])
+            params = [*(params or ()), (auth.param, str(fill(auth.token, given)))]
         if auth.kind == "oauth2_client_credentials":
-            token = await self._current(client, given, now_ms)
-            return replace(call, headers={**call.headers, "Authorization": f"Bearer {token}"})
-        return call
+            headers["Authorization"] = f"Bearer {await self._current(client, given, now_ms)}"
+        return replace(call, params=params, headers=headers, signed=False)
 
     def renews(self, error: Unauthorized) -> bool:
         """Drop the token, which may have expired; return whether a new one may help."""

@@ -12,7 +12,6 @@ from urllib.parse import parse_qsl, urljoin, urlsplit
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from exporter.config.values import can_be_sent
 from exporter.errors import Refused, SchemaError, Truncated, Unauthorized
 from exporter.http_client.client import ApiCall, ApiClient, decode
 from exporter.http_client.transport import Response
@@ -410,23 +409,12 @@ def _feed(feed: RowFeed) -> Feed:
     return Feed(feed.family, feed.field, feed.constants if feed.of == "additive" else None)
 
 
-def _keys(options: ManifestOptions) -> Mapping[str, str]:
-    return ManifestAccount(options).read()
-
-
-def _sign(options: ManifestOptions) -> Mapping[str, str]:
-    headers = ManifestAccount(options).sign()
-    if not all(map(can_be_sent, headers.values())):
-        raise Unauthorized("a header contains a character that cannot be sent")
-    return headers
-
-
 PROVIDER = Provider(
     name="manifest",
     options=ManifestOptions,
     families=(),
     feeds=frozenset[str](),
-    sign=_sign,
+    sign=lambda _: {},
     queries=queries,
-    keys=_keys,
+    keys=lambda options: ManifestAccount(options).read(),
 )
