@@ -94,29 +94,29 @@ class QuerySpec:
     provider: str
     name: str
     meaning: Mapping[str, Any]
-    interval_ms: int = 300_000
+    interval_ms: int
+    settle_ms: int
+    lookback_ms: int
+    zero_hold_ms: int
+    write_off_after_ms: int | None
+    timezone: str
+    holidays: tuple[str, ...]
+    history: bool
+    period_gauges: bool
+    label_value_bytes: int
+    target_cap: int
+    total_cap: int
     granularity_ms: int = HOUR_MS
-    settle_ms: int = HOUR_MS
-    lookback_ms: int = 2 * DAY_MS
     initial_lookback_ms: int | None = None
     span_ms: int | None = None
     reach_ms: int | None = None
     audit_every_ms: int = DAY_MS
     deadline_ms: int = 120_000
-    zero_hold_ms: int = 90_000
-    write_off_after_ms: int | None = 6 * HOUR_MS
-    timezone: str = "UTC"
-    holidays: tuple[str, ...] = ()
     local_hours: bool = False
-    history: bool = False
     stream: bool = False
     ids_kept_ms: int = 31 * HOUR_MS
-    period_gauges: bool = True
     label_rules: Mapping[str, LabelRule] = field(default_factory=dict)
-    label_value_bytes: int = USUAL_LABEL_BYTES
     caps: Mapping[str, int] = field(default_factory=dict)
-    target_cap: int = 5_000
-    total_cap: int = 200_000
     budget: Budget | None = None
     known: tuple[tuple[str, tuple[str, ...]], ...] = ()
     fields: Mapping[str, str] = field(default_factory=dict)

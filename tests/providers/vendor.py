@@ -24,6 +24,7 @@ from exporter.providers.base.rows import Rows
 from exporter.simulator import SIMULATORS
 from exporter.simulator.traffic import Traffic
 from exporter.telemetry.counters import Telemetry
+from tests.support.builders import spec
 from tests.support.driver import LedgerDriver
 from tests.support.virtual import VirtualClock, inline, run_virtual
 
@@ -93,8 +94,7 @@ def collected(
     lists_of: Iterable[str] = (),
 ) -> Reading:
     """Return the reading that ``collect`` makes of ``items``."""
-    spec = QuerySpec("shop", "acme", "hourly", {}, label_rules=label_rules or {})
-    rows = Rows(window, spec, memo or {})
+    rows = Rows(window, spec(meaning={}, label_rules=label_rules or {}), memo or {})
     rows.list_of(*lists_of)
     collect(items, rows)
     return rows.reading()

@@ -3,10 +3,14 @@
 from dataclasses import replace
 from typing import Any
 
+from exporter.config.model import Limits, Privacy, TargetOptions
 from exporter.model.query import QuerySpec
+from exporter.providers.base.plugin import LabelSettings, spec_for
 
 RECEIVED = "chatbot_messages_received_total"
 INTERACTIONS = "chatbot_interactions_total"
+_OPTIONS = TargetOptions(name="shop", provider="flowxo", base_url="https://vendor.test")
+_PLAIN = spec_for(_OPTIONS, LabelSettings(Limits(), Privacy()), "hourly", "")
 
 
 def received(channel: str = "", project: str = "shop") -> tuple[str, tuple[str, ...]]:
@@ -15,6 +19,5 @@ def received(channel: str = "", project: str = "shop") -> tuple[str, tuple[str, 
 
 
 def spec(**changes: Any) -> QuerySpec:
-    """Return an hourly query of target ``shop``."""
-    plain = QuerySpec(target="shop", provider="flowxo", name="hourly", meaning={"v": 1})
-    return replace(plain, **changes)
+    """Return an hourly query of target ``shop`` with the defaults of settings."""
+    return replace(_PLAIN, **({"meaning": {"v": 1}} | changes))

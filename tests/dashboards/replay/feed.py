@@ -19,6 +19,7 @@ from exporter.model.query import QuerySpec
 from exporter.model.samples import HOUR_MS, CountRow, Window, ceil_to
 from tests.dashboards.promtool import HOUR_S, Values, firing, mutated, rules
 from tests.dashboards.replay.scene import LEARNING_WEEKS, WEEK, Account, Bot, EventKind
+from tests.support.builders import spec
 from tests.support.driver import LedgerDriver, engagement_of
 from tests.support.virtual import VirtualClock
 
@@ -72,18 +73,16 @@ class _Exporter:
 
 def fed(account: Account, target: str, folder: Path) -> dict[str, list[float | None]]:
     """Return the series that Prometheus would have, a value an hour, at half past."""
-    spec = QuerySpec(
+    query = spec(
         target=target,
         provider=account.provider,
-        name="hourly",
-        meaning={"v": 1},
         interval_ms=INTERVAL_MS,
         lookback_ms=LOOKBACK_H * HOUR_MS,
         timezone=account.timezone,
         holidays=account.holidays,
     )
     with asyncio.Runner() as runner:
-        return runner.run(_fed(account, _Exporter(account, spec, folder)))
+        return runner.run(_fed(account, _Exporter(account, query, folder)))
 
 
 async def _fed(account: Account, exporter: _Exporter) -> dict[str, list[float | None]]:

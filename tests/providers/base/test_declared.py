@@ -9,12 +9,13 @@ import pytest
 
 from exporter.errors import Truncated
 from exporter.model.families import INTERACTIONS
-from exporter.model.query import PollRequest, QuerySpec
+from exporter.model.query import PollRequest
 from exporter.model.samples import HOUR_MS, Window
 from exporter.providers.base import rows as rows_module
 from exporter.providers.base.declared import Cursor, DeclaredQuery
 from exporter.providers.base.rows import Rows
 from tests.providers.vendor import build_target, played, read
+from tests.support.builders import spec
 from tests.support.virtual import START_MS
 
 NOON = 1_772_539_200_000  # 2026-03-03T12:00:00Z
@@ -41,7 +42,7 @@ def collect(hours: Sequence[int], rows: Rows) -> None:
 def query() -> DeclaredQuery[Page, int]:
     """Return a query that reads three hours at once."""
     return DeclaredQuery(
-        spec=QuerySpec("shop", "acme", "hourly", {"endpoint": "GET /x"}, span_ms=3 * HOUR_MS),
+        spec=spec(meaning={"endpoint": "GET /x"}, span_ms=3 * HOUR_MS),
         parameters=lambda window: {"from": window.start_ms, "to": window.end_ms},
         answer=Page,
         items=lambda page: page.hours,

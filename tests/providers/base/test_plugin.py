@@ -22,10 +22,6 @@ def spec(limits: Limits | None = None, **changes: Any) -> QuerySpec:
     return spec_for(options, LabelSettings(limits or Limits(), Privacy()), "hourly", "GET /x")
 
 
-def test_the_defaults_of_settings_are_the_defaults_of_queries() -> None:
-    assert spec() == QuerySpec("shop", "voiceflow", "hourly", {"endpoint": "GET /x", "schema": 1})
-
-
 def test_every_common_setting_reaches_the_query() -> None:
     found = spec(
         Limits(series_per_target=7, families={"chatbot_events_total": 3}),

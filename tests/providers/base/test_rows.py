@@ -6,17 +6,17 @@ from hypothesis import strategies as st
 
 from exporter.errors import SchemaError
 from exporter.model.families import ACTIVE_USERS, FUNCTION_INFO, INTERACTIONS, KNOWN_USERS
-from exporter.model.query import LabelRule, QuerySpec
+from exporter.model.query import LabelRule
 from exporter.model.samples import HOUR_MS, GaugeRow, Window
 from exporter.providers.base.rows import Labels, Rows, shorten
+from tests.support.builders import spec
 
 NOON = 1_772_539_200_000  # 2026-03-03T12:00:00Z
 WINDOW = Window(NOON, NOON + 2 * HOUR_MS)
 
 
 def rows(**label_rules: LabelRule) -> Rows:
-    spec = QuerySpec("shop", "acme", "hourly", {}, label_rules=label_rules, label_value_bytes=16)
-    return Rows(WINDOW, spec, {"old": 1})
+    return Rows(WINDOW, spec(label_rules=label_rules, label_value_bytes=16), {"old": 1})
 
 
 def test_numbers_of_one_label_set_and_bucket_are_summed() -> None:

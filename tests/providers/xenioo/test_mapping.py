@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from exporter.errors import SchemaError
-from exporter.model.query import QuerySpec
 from exporter.model.samples import DAY_MS, HOUR_MS, GaugeRow, Reading, Window
 from exporter.providers.xenioo.mapping import (
     STATISTICS,
@@ -18,12 +17,13 @@ from exporter.providers.xenioo.mapping import (
     hours_to_reading,
 )
 from exporter.providers.xenioo.provider import PROVIDER
+from tests.support.builders import spec
 
 NINE = 1_770_109_200_000  # 2026-02-03T09:00:00Z
 NOW = NINE + HOUR_MS // 2
 WINDOW = Window(NINE - 3 * HOUR_MS, NINE + HOUR_MS)
 DAY = Window(NINE - 9 * HOUR_MS, NINE + 15 * HOUR_MS)
-SPEC = QuerySpec("agency", "xenioo", "statistics", {})
+SPEC = spec(target="agency", provider="xenioo", name="statistics", meaning={})
 RECEIVED = "chatbot_messages_received_total"
 
 
