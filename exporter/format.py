@@ -6,7 +6,6 @@ from decimal import Decimal
 
 NEVER = "never"
 DAY, MINUTE, SECOND = "%Y-%m-%d", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S UTC"
-"""How precise an instant is as text."""
 ESCAPES = str.maketrans({"\\": "\\\\", "\n": "\\n", '"': '\\"'})
 """How the exposition formats escape label values."""
 _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))

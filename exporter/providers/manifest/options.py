@@ -26,7 +26,7 @@ from exporter.errors import SchemaError, SettingsError, SettingsProblem, Unautho
 from exporter.http_client.client import ApiCall, ApiClient
 from exporter.logs import hide
 from exporter.model.numbers import parse_number
-from exporter.model.samples import SECOND_MS, Family
+from exporter.model.samples import DAY_MS, SECOND_MS, Family
 from exporter.providers.base.plugin import key_of
 from exporter.providers.manifest import loader
 from exporter.providers.manifest.expressions import ExpressionError
@@ -42,7 +42,6 @@ from exporter.providers.manifest.templates import (
 
 TOKEN_LIVES_S = 300
 RENEW_AT = 0.8
-LONGEST_S = 86_400
 
 
 def _load(value: Any, info: ValidationInfo) -> LoadedManifest:
@@ -249,5 +248,5 @@ class ManifestAccount:
             raise SchemaError(f"{call.endpoint}: access_token: no header can carry it")
         lives_s = parse_number(found.expires_in) or TOKEN_LIVES_S
         self._token, self._key = hide(found.access_token), form["client_secret"]
-        self._renew_ms = now_ms + RENEW_AT * min(lives_s, LONGEST_S) * SECOND_MS
+        self._renew_ms = now_ms + RENEW_AT * min(lives_s * SECOND_MS, DAY_MS)
         return self._token

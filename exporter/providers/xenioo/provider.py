@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from functools import partial
+from http import HTTPStatus
 from typing import Any, Literal, TypeAlias
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
@@ -51,14 +52,11 @@ ShareUnit: TypeAlias = Literal["percent", "ratio"]
 
 AUTHORIZATION = "/authorization/integration"
 RENEW_AT = 0.8
-NOT_FOUND = 404
 PATH = "/analytics/statistics/account"
 TYPES = ",".join(str(code) for code in range(len(mapping.STATISTICS)))
 MAX_DAYS = 30
 DAYS_FOR_A_DAY = 3  # contains all of yesterday, however the vendor counts days
-MARGIN_MS = MINUTE_MS
 MAX_EXTRA_WAIT_S = 300
-UNAUTHORIZED = 401
 _PROBE = datetime(2024, 2, 29, 13)  # noqa: DTZ001 - labels have no zone
 
 
@@ -159,7 +157,7 @@ class AccessTokens:
         try:
             response = await client.fetch(call, dict[str, Any])
         except Refused as error:
-            if error.status != NOT_FOUND:
+            if error.status != HTTPStatus.NOT_FOUND:
                 raise
             unknown = f"{call.endpoint}: HTTP 404; the account key is unknown there"
             raise Unauthorized(unknown, status=error.status) from None
@@ -243,7 +241,7 @@ class StatisticsQuery:
             try:
                 return await client.fetch(self._call(mode, days, token), list[dict[str, Any]])
             except Unauthorized as error:
-                if error.status != UNAUTHORIZED:
+                if error.status != HTTPStatus.UNAUTHORIZED:
                     raise
             token = await self.tokens.current(client, request.now_ms, renew=True)
             return await client.fetch(self._call(mode, days, token), list[dict[str, Any]])
@@ -307,7 +305,7 @@ def waited_out(error: ProviderError, least_s: float) -> ProviderError:
         case Refused(status=404):
             return error
         case Unauthorized(status=401):
-            return Unauthorized(str(error), wait, status=UNAUTHORIZED)
+            return Unauthorized(str(error), wait, status=HTTPStatus.UNAUTHORIZED)
         case TimedOut() | Unreachable():
             return type(error)(f"{error}; waiting for the next hour", wait)
         case _:
@@ -340,7 +338,7 @@ def queries(options: XeniooOptions, settings: LabelSettings) -> list[Query]:
         local_hours=True,
         reach_ms=MAX_DAYS * DAY_MS,
         cost=Cost(note="access tokens need calls of their own, about one per hour"),
-        budget=Budget(account_name(options.account_key), HOUR_MS, MARGIN_MS),
+        budget=Budget(account_name(options.account_key), HOUR_MS, margin_ms=MINUTE_MS),
     )
     tokens = AccessTokens(options.account_key, options.service_url)
     return [StatisticsQuery(spec, options, tokens)]
