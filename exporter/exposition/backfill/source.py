@@ -395,8 +395,9 @@ def ledger_life(
         units = [(past.known.start_ms, retired - past.retired_of(row)), *units]
         retired = 0.0
     given = [each for each in units if each[1]]
-    length_ms, most = past.spec.granularity_ms, math.inf if row.history is None else row.history
-    steps = counter_steps(given, length_ms, past.known.end_ms, begins=retired, most=most)
+    most = row.history if past.counted and row.history is not None else math.inf
+    length_ms, seam_ms = past.spec.granularity_ms, past.known.end_ms
+    steps = counter_steps(given, length_ms, seam_ms, begins=retired, most=most)
     if past.counted:
         return steps, row.created_ms
     return steps, steps[0][0] if steps and not retired else None
