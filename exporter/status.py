@@ -10,6 +10,7 @@ from itertools import groupby
 
 from exporter.engagement.expectation import HourExpectation, WindowScore
 from exporter.engagement.hours import DAY_H
+from exporter.errors import Reason
 from exporter.exposition.engagement import BotEngagement
 from exporter.ledger.rows import AuditState, BudgetState, QueryState
 from exporter.model.query import QueryKey
@@ -394,4 +395,4 @@ def _state(state: QueryState, *, up: bool) -> State:
         return State.OK if up else State.STALLED
     if state.circuit == "open":
         return State.CIRCUIT_OPEN
-    return State.THROTTLED if state.last_reason == "throttled" else State.FAILING
+    return State.THROTTLED if state.last_reason == Reason.THROTTLED else State.FAILING

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import sqlalchemy as sa
@@ -19,16 +19,13 @@ from exporter.explain.selector import parse
 from exporter.format import exact_sum, number, render_labels
 from exporter.ledger import engine
 from exporter.ledger.hours import MEASURES
-from exporter.ledger.rows import Shown, decode_labels, encode_labels
+from exporter.ledger.rows import SeriesState, Shown, decode_labels, encode_labels
 from exporter.ledger.rules import settled_day
 from exporter.ledger.tables import bucket, gap, gauge, query, series
 from exporter.ledger.view import read_views
 from exporter.model.query import QueryKey, QuerySpec
 from exporter.model.samples import HOUR_MS, Family, Window
 from exporter.telemetry.counters import OF_PROCESS, PREFIX
-
-REMOVED = "removed"
-LIVE = "live"
 
 Wanted = Callable[[str, Mapping[str, str]], bool]
 """Returns whether the series with this name and these labels is selected."""
@@ -111,7 +108,7 @@ class Explanation:
     provider: str
     request: str
     field: str
-    state: str
+    state: SeriesState | Literal["removed"]
     exported: float | None
     since_ms: int | None
     settled_until_ms: int | None
@@ -219,7 +216,7 @@ class QueryReader:
             sa.select(series.c.id, series.c.labels).where(
                 series.c.query_id == self.row.id,
                 series.c.family == family.name,
-                series.c.state == LIVE,
+                series.c.state == "live",
             )
         )
         alike = [name for name in family.labels if name in labels]
@@ -244,7 +241,7 @@ class QueryReader:
         labels: Mapping[str, str],
         exported: float | None,
         *,
-        state: str = LIVE,
+        state: SeriesState = "live",
         **found: Any,
     ) -> Explanation:
         """Return the explanation of the series ``name``, for which the query feeds ``fed``."""
@@ -257,7 +254,7 @@ class QueryReader:
             provider=row.provider,
             request=spec.request if spec else "",
             field=spec.fields.get(fed, "") if spec else "",
-            state=state if spec else REMOVED,
+            state=state if spec else "removed",
             exported=exported,
             since_ms=row.epoch_ms,
             settled_until_ms=row.cursor_ms,

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from exporter.errors import Reason
 from exporter.ledger.rows import QueryState, Shown
 from exporter.model.families import PERIOD_END
 from exporter.model.query import QueryKey, QuerySpec
@@ -10,7 +11,7 @@ from exporter.model.samples import DAY_MS, HOUR_MS, SECOND_MS, Family, SelfCount
 from exporter.telemetry.counters import FAMILIES, PREFIX
 
 FAMILY_BY_NAME: Mapping[str, Family] = {family.name: family for family in (*FAMILIES, PERIOD_END)}
-FROM_ZERO = ("auth", "throttled", "server", "schema")
+FROM_ZERO = (Reason.AUTH, Reason.THROTTLED, Reason.SERVER, Reason.SCHEMA)
 DRIFT_KINDS = ("missing", "unexpected_type", "unknown_enum", "negative", "non_integer")
 ACCOUNT = "account"
 """The value of the label ``budget``: providers limit calls per account."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
@@ -13,6 +13,10 @@ from exporter.telemetry.counters import PREFIX
 
 Counts = list[tuple[SelfCount, float]]
 """Additions to the exporter's own persisted counters."""
+Circuit = Literal["open", "closed"]
+"""Of a query; while it is open, the provider is only probed."""
+SeriesState = Literal["live", "dormant", "hidden"]
+"""Only a live series is shown; another one replaced a hidden one."""
 
 
 class LastOutcome(NamedTuple):
@@ -43,7 +47,7 @@ class Claim:
     last_success_ms: int | None
     fail_streak: int
     backoff_ms: int
-    circuit: str
+    circuit: Circuit
     memo: Mapping[str, Any]
     past: Past | None = None
     ahead: bool = False
@@ -130,7 +134,7 @@ class QueryState:
     last_reason: str | None
     last_error: str | None
     fail_streak: int
-    circuit: str
+    circuit: Circuit
     quarantined: bool
     periods: Mapping[str, int] = field(default_factory=dict)
     overhang: Mapping[str, float] = field(default_factory=dict)
@@ -180,7 +184,7 @@ class Retry:
 
     next_poll_ms: int
     backoff_ms: int
-    circuit: str
+    circuit: Circuit
     quiet_until_ms: int | None = None
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from exporter.errors import ClaimLost
+from exporter.errors import ClaimLost, Reason
 from exporter.ledger import claims, rules
 from exporter.ledger.counters import LoadedSeries
 from exporter.ledger.rows import ApplyInput, AuditState, Claim, HistoryState, Retry, claim_of
@@ -30,7 +30,7 @@ BUSY_UNTIL: sa.BindParameter[int] = sa.bindparam("busy_until")
 IDLE = claims.FREE & query.c.target.not_in(
     sa.select(OTHER.c.target).where(
         OTHER.c.state == "active",
-        (OTHER.c.next_poll_ms <= BUSY_UNTIL) | (OTHER.c.last_reason == "throttled"),
+        (OTHER.c.next_poll_ms <= BUSY_UNTIL) | (OTHER.c.last_reason == Reason.THROTTLED),
     )
 )
 LONGEST_WAITING = (

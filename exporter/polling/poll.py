@@ -8,6 +8,7 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import structlog
 
@@ -35,6 +36,9 @@ from exporter.telemetry.counters import Telemetry
 
 log = structlog.get_logger(__name__)
 
+Outcome = Literal["ok", "held", "budget"] | Reason
+"""How a poll ended: applied, held back, without a call of its budget, or why it failed."""
+
 QUARANTINED = "response quarantined: counts collapsed, waiting for two confirming polls"
 
 
@@ -48,15 +52,12 @@ class ScheduledQuery:
 
 @dataclass(frozen=True, slots=True)
 class PollResult:
-    """One finished poll, for the page: ``outcome`` is ``ok``, ``held``, ``budget`` or a reason.
-
-    ``before`` is the last outcome when it began.
-    """
+    """One finished poll, for the page; ``before`` is the last outcome when it began."""
 
     key: QueryKey
     at_ms: int
     seconds: float
-    outcome: str
+    outcome: Outcome
     rows: int
     before: LastOutcome
 
@@ -109,13 +110,13 @@ async def poll(context: PollContext, scheduled: ScheduledQuery, claim: Claim) ->
         context.count(spec, "polls_skipped_total", missed, reason="overlap")
     seconds = context.clock.monotonic() - started
     context.telemetry.observe("poll_duration_seconds", seconds, spec.provider)
-    log.debug("polled", target=spec.target, query=spec.name, outcome=outcome, rows=rows)
+    log.debug("polled", target=spec.target, query=spec.name, outcome=str(outcome), rows=rows)
     return PollResult(claim.key, started_ms, seconds, outcome, rows, claim.last_outcome)
 
 
 async def _attempt(
     context: PollContext, scheduled: ScheduledQuery, claim: Claim, started_ms: int
-) -> tuple[str, int]:
+) -> tuple[Outcome, int]:
     spec = scheduled.query.spec
     limit_s = spec.deadline_ms / SECOND_MS
     try:
@@ -142,7 +143,7 @@ async def _attempt(
 
 async def _read(
     context: PollContext, scheduled: ScheduledQuery, claim: Claim, started_ms: int
-) -> tuple[int, str]:
+) -> tuple[int, Outcome]:
     """Apply each reading as it arrives; return the number of rows read, and the outcome."""
     spec, rows = scheduled.query.spec, 0
     window = windows.poll_window(spec, claim, started_ms)
@@ -202,7 +203,7 @@ async def _hold(context: PollContext, spec: QuerySpec, claim: Claim) -> None:
     log.info(QUARANTINED, target=spec.target, query=spec.name)
 
 
-async def _skip(context: PollContext, spec: QuerySpec, claim: Claim, error: BudgetSpent) -> str:
+async def _skip(context: PollContext, spec: QuerySpec, claim: Claim, error: BudgetSpent) -> Outcome:
     """End a poll that has no call yet, without a verdict on the provider, which was not called."""
     context.count(spec, "polls_skipped_total", reason="budget")
     next_ms = context.clock.now_ms() + round((error.retry_after_s or 0) * SECOND_MS)
@@ -216,7 +217,7 @@ async def _skip(context: PollContext, spec: QuerySpec, claim: Claim, error: Budg
 
 async def _fail(
     context: PollContext, spec: QuerySpec, claim: Claim, error: ProviderError | LedgerError
-) -> str:
+) -> Reason:
     now_ms, message = context.clock.now_ms(), f"{error}; {hint_for(error)}"
     retry = context.failed(spec, error, streak=claim.fail_streak + 1, backoff_ms=claim.backoff_ms)
     context.count(spec, "poll_failures_total", reason=error.reason)
@@ -244,7 +245,7 @@ async def _fail(
         context.telemetry.add(counted)
     except LedgerError as lost:
         return _unwritten(context, lost)
-    return error.reason.value
+    return error.reason
 
 
 def _drift(spec: QuerySpec, error: ProviderError | LedgerError) -> dict[SelfCount, float]:
@@ -254,11 +255,11 @@ def _drift(spec: QuerySpec, error: ProviderError | LedgerError) -> dict[SelfCoun
     return dict(self_count(spec, "schema_drift_total", query=spec.name, kind=error.kind))
 
 
-def _unwritten(context: PollContext, error: LedgerError) -> str:
+def _unwritten(context: PollContext, error: LedgerError) -> Reason:
     """Return the outcome of a poll that was not recorded; the next one reads everything again."""
     if isinstance(error, ClaimLost):
         context.telemetry.increment("claims_lost_total")
-    return error.reason.value
+    return error.reason
 
 
 def mistake(spec: QuerySpec, bug: Exception) -> ProgramError:

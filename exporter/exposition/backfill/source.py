@@ -38,7 +38,7 @@ from exporter.exposition.engagement import calendar_of
 from exporter.format import stamp
 from exporter.ledger import engine
 from exporter.ledger.hours import MEASURES, read_hours
-from exporter.ledger.rows import decode_labels, decode_series
+from exporter.ledger.rows import SeriesState, decode_labels, decode_series
 from exporter.ledger.rules import ALL, TARGET, Room
 from exporter.ledger.tables import bucket, gap, query, series, slices
 from exporter.model.families import PERIOD_END
@@ -151,7 +151,7 @@ class LedgerSeries(NamedTuple):
     history: float | None = None
     retired: float = 0
     retired_base: float = 0
-    state: str = "live"
+    state: SeriesState = "live"
     created_ms: int = 0
 
     @property
