@@ -14,9 +14,7 @@ _BOT_BOARD = (
     "&var-project={{ $labels.project | urlquery }}"
 )
 _EXPORTER_BOARD = "/d/chatbot-exporter"
-_TARGET_BOARD = (
-    "/d/chatbot-exporter?var-provider={{ $labels.provider }}&var-target={{ $labels.target | urlquery }}"
-)
+_TARGET_BOARD = "/d/chatbot-exporter?var-provider={{ $labels.provider }}&var-target={{ $labels.target | urlquery }}"
 _BOT = "{{ $labels.project }} on {{ $labels.provider }}"
 
 
