@@ -60,7 +60,7 @@ class DatabaseClock:
     async def sleep(self, seconds: float) -> None:
         await self._own.sleep(seconds)
 
-    def hear(self, at_ms: int, sent_s: float) -> None:
+    def adjust(self, at_ms: int, sent_s: float) -> None:
         """Adjust to a database clock that read ``at_ms`` between ``sent_s`` (monotonic) and now."""
         most_s = at_ms / _SECOND_MS - sent_s
         least_s = at_ms / _SECOND_MS - self._own.monotonic()

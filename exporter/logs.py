@@ -95,7 +95,7 @@ def configure_logs(
         ),
         logger_factory=structlog.WriteLoggerFactory(out),
     )
-    logging.basicConfig(handlers=[_Foreign()], level=logging.WARNING, force=True)
+    logging.basicConfig(handlers=[_LibraryHandler()], level=logging.WARNING, force=True)
     sys.excepthook = _crashed
     threading.excepthook = lambda args: _crashed(
         args.exc_type, args.exc_value or args.exc_type(), args.exc_traceback
@@ -170,7 +170,7 @@ SINK = LogSink()
 """The process's sink."""
 
 
-class _Foreign(logging.Handler):
+class _LibraryHandler(logging.Handler):
     """Passes on library records: the text before any argument, and where an error occurred."""
 
     def emit(self, record: logging.LogRecord) -> None:

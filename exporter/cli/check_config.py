@@ -10,8 +10,8 @@ from exporter.cli.settings import (
     config_option,
     file_argument,
     load_settings,
-    named_once,
     network_of,
+    settings_file,
     targets_of,
 )
 from exporter.clock import SystemClock
@@ -52,7 +52,7 @@ def command(given: str | None, file: str, *, no_secrets: bool, probing: bool) ->
     """
     if no_secrets and probing:
         raise click.UsageError("--probe needs the secrets that --no-secrets skips")
-    file = named_once(given, file)
+    file = settings_file(given, file)
     settings = load_settings(file, resolve=not no_secrets)
     network = network_of(settings)
     targets = targets_of(settings)

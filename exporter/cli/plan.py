@@ -11,7 +11,7 @@ from exporter.cli.settings import (
     config_option,
     file_argument,
     load_settings,
-    named_once,
+    settings_file,
     targets_of,
 )
 from exporter.format import columns, counted, span
@@ -56,7 +56,7 @@ def command(given: str | None, file: str) -> None:
     Shows calls per target and query, hour and day, the number of rows if it can be known, known
     limits, and the cost of the first start.
     """
-    targets = targets_of(load_settings(named_once(given, file), resolve=False))
+    targets = targets_of(load_settings(settings_file(given, file), resolve=False))
     click.echo("\n".join(_text(targets)))
 
 

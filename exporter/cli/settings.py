@@ -73,7 +73,7 @@ def format_option(*forms: str) -> Callable[[F], F]:
     )
 
 
-def named_once(given: str | None, file: str) -> str:
+def settings_file(given: str | None, file: str) -> str:
     """Return the settings file, FILE or ``--config``; two different ones are wrong usage."""
     if given and file not in {DEFAULT_FILE, given}:
         raise click.UsageError("the settings file is named twice; omit FILE or --config")

@@ -207,9 +207,9 @@ def _syntax(error: yaml.MarkedYAMLError, text: str, file: str) -> SettingsError:
     for sign, (problem, hint) in _AT_MARK.items():
         if line[0][: mark.column + 1].endswith(sign):
             return unusable(file, problem, hint, place)
-    said = f"{error.context} {error.problem}"
+    message = f"{error.context} {error.problem}"
     for words, problem, then in _SYNTAX:
-        if words in said:
+        if words in message:
             since = f"it was opened at {opened.line + 1}:{opened.column + 1}" if opened else ""
             unclosed = then is None or then.startswith("expected")
             hints = filter(None, (since, then)) if unclosed else (then,)

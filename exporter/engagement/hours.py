@@ -17,7 +17,7 @@ AGES = 3
 """How many of the newest hours may be incomplete."""
 FINAL_H = 6
 """Hours after which a count is taken as final."""
-FORGET = 0.98
+KEEP_WEIGHT = 0.98
 """The weight that an observation keeps when the next one comes: about two days of hours count."""
 LEAST_SHARE = 0.5
 PRIOR = 50.0
@@ -137,8 +137,8 @@ class Arrivals:
             hour = at - 1 - age
             final = counts[hour] if hour >= 0 else None
             if final is not None:
-                self._seen[age] = FORGET * self._seen[age] + seen
-                self._final[age] = FORGET * self._final[age] + final
+                self._seen[age] = KEEP_WEIGHT * self._seen[age] + seen
+                self._final[age] = KEEP_WEIGHT * self._final[age] + final
 
 
 def running_sums(values: Iterable[float]) -> list[float]:

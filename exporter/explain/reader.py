@@ -25,7 +25,7 @@ from exporter.ledger.tables import bucket, gap, gauge, query, series
 from exporter.ledger.view import read_views
 from exporter.model.query import QueryKey, QuerySpec
 from exporter.model.samples import HOUR_MS, Family, Window
-from exporter.telemetry.counters import OF_PROCESS, PREFIX
+from exporter.telemetry.counters import PREFIX, PROCESS_METRICS
 
 Wanted = Callable[[str, Mapping[str, str]], bool]
 """Returns whether the series with this name and these labels is selected."""
@@ -445,10 +445,10 @@ def why_nothing(text: str, families: Mapping[str, Family]) -> str:
             f"Not a provider's series: {name} is computed from the settled hours of {counters}. "
             "Explain that counter instead."
         )
-    if name not in families and name not in OF_PROCESS:
+    if name not in families and name not in PROCESS_METRICS:
         hint = suggestion(name, families) or "see chatbot-exporter metrics"
         return f"No series matches: there is no such metric family; {hint}"
-    if name.startswith(PREFIX) or name in OF_PROCESS:
+    if name.startswith(PREFIX) or name in PROCESS_METRICS:
         return (
             f"No series matches: {name} is the exporter's own metric, not a sum of provider "
             "values; see its value on /metrics."

@@ -15,7 +15,7 @@ TIMEOUT_S = 60
 QUERY = 'last_over_time({{__name__=~"chatbot_.+_total",target="{target}"{more}}}[7d])'
 
 
-class NoScrapes(ExporterError):
+class ScrapesUnavailable(ExporterError):
     """Prometheus gave no answer, or more than one value for a series."""
 
 
@@ -51,7 +51,7 @@ def last_scraped(
             differ = sorted(
                 f'{name}="{value}"' for name, value in sample.metric.items() ^ other.metric.items()
             )
-            raise NoScrapes(
+            raise ScrapesUnavailable(
                 f"{family.name} of {target} has more than one series: {', '.join(differ)}; "
                 "choose one with --matching"
             )
@@ -70,7 +70,9 @@ def _read(url: str, query: str) -> list[_Sample]:
         )
         read = decode(answer.content, _Answer, "its answer")
     except (httpx.HTTPError, httpx.InvalidURL, SchemaError) as error:
-        raise NoScrapes(f"--floor-from: cannot query Prometheus: {error}") from None
+        raise ScrapesUnavailable(f"--floor-from: cannot query Prometheus: {error}") from None
     if read.data is None:
-        raise NoScrapes(f"--floor-from: Prometheus answers HTTP {answer.status_code}: {read.error}")
+        raise ScrapesUnavailable(
+            f"--floor-from: Prometheus answers HTTP {answer.status_code}: {read.error}"
+        )
     return read.data.result

@@ -14,7 +14,7 @@ from exporter.model.query import QueryKey, QuerySpec
 from exporter.model.samples import DAY_MS, RETENTION_MS, SelfCount
 
 BATCH_ROWS = 5_000
-FORGET_AFTER_MS = 90 * DAY_MS
+DELETE_AFTER_MS = 90 * DAY_MS
 SHOWN_MS = 3 * DAY_MS  # may hold the newest settled day, shown until its gauge is withdrawn
 
 
@@ -90,7 +90,7 @@ def delete_removed(tx: sa.Connection, now_ms: int) -> bool:
     Buckets are retired first, so the counters are right if the target comes back before the end.
     """
     gone = sa.select(query.c.id).where(
-        query.c.state == "removed", query.c.state_ms <= now_ms - FORGET_AFTER_MS
+        query.c.state == "removed", query.c.state_ms <= now_ms - DELETE_AFTER_MS
     )
     query_id = tx.execute(gone.limit(1).with_for_update(skip_locked=True)).scalar()
     if query_id is None:

@@ -112,7 +112,7 @@ def _begin(clock: Clock | None, connection: sa.Connection) -> None:
         raise sa.exc.OperationalError("", {}, psycopg.OperationalError(STANDBY))
     connection.info["server"] = server
     if isinstance(clock, DatabaseClock):
-        clock.hear(at_ms, sent_s)
+        clock.adjust(at_ms, sent_s)
 
 
 def _set_bounds(bounds: Mapping[str, int], connection: sa.Connection) -> tuple[int, int, bool]:

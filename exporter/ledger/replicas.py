@@ -292,7 +292,7 @@ def _choose_generation(
     return generation, in_force
 
 
-def living(tx: sa.Connection, now_ms: int) -> bool:
+def any_alive(tx: sa.Connection, now_ms: int) -> bool:
     """Return whether any replica runs, or may still run: seen within a minute, not ended."""
     alive = sa.select(replica.c.holder).where(replica.c.seen_ms > now_ms - ALIVE_MS)
     return tx.execute(alive.limit(1)).first() is not None

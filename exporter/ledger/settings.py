@@ -24,7 +24,7 @@ AS_IS = LabelRule()
 OWN_PREFIX = "chatbot_custom_"
 LABEL_BYTES = "label_value_bytes"
 PARTLY = "partly"
-LONGEST_SIGN = 4
+LONGEST_CHARACTER = 4
 """Bytes of the longest UTF-8 character; a truncated label is fewer bytes short of the limit."""
 
 
@@ -325,7 +325,7 @@ def hide_unreachable(
 
     A value that may be truncated stays visible, because its full text is not known.
     """
-    longest = spec.label_value_bytes - LONGEST_SIGN
+    longest = spec.label_value_bytes - LONGEST_CHARACTER
     gone = {
         number
         for series_, number in ids.items()
@@ -357,7 +357,7 @@ def _caps_changed(series_: Series, caps: Mapping[str, int], spec: QuerySpec, *, 
 
 
 def _cut_elsewhere(series_: Series, before: int, now: int) -> bool:
-    shortest = min(before, now) - LONGEST_SIGN
+    shortest = min(before, now) - LONGEST_CHARACTER
     return before != now and any(len(value.encode()) > shortest for value in series_[1])
 
 

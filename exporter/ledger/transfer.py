@@ -74,7 +74,7 @@ def unused(url: str, own: Clock, *, new: bool = False) -> Iterator[Opened]:
         if opened.check is not None:
             opened.check.result()
         with opened.engine.begin() as tx:
-            if replicas.living(tx, clock.now_ms()):
+            if replicas.any_alive(tx, clock.now_ms()):
                 raise LedgerError(f"{opened.place}: an exporter runs on it; stop it first")
         yield opened
     finally:

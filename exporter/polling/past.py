@@ -13,7 +13,7 @@ from exporter.ledger.rows import Claim
 from exporter.ledger.rules import past_window
 from exporter.model.query import Past, PastMode, PollRequest
 from exporter.model.samples import SECOND_MS
-from exporter.polling.poll import PollContext, ScheduledQuery, mistake
+from exporter.polling.poll import PollContext, ScheduledQuery, program_error
 
 HIDDEN = "shown once it is read; to end it now, lower initial_lookback and reload"
 
@@ -53,7 +53,7 @@ async def _ending(
     except (ProviderError, LedgerError) as error:
         return _failing(context, scheduled, claim, past, error)
     except Exception as bug:  # noqa: BLE001 - as in a poll
-        return _failing(context, scheduled, claim, past, mistake(spec, bug))
+        return _failing(context, scheduled, claim, past, program_error(spec, bug))
 
 
 async def _read(context: PollContext, scheduled: ScheduledQuery, claim: Claim, past: Past) -> None:

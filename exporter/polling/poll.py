@@ -133,11 +133,11 @@ async def _attempt(
         return await _skip(context, spec, claim, error), 0
     except ClaimLost as error:
         context.count(spec, "poll_failures_total", reason=error.reason)
-        return _unwritten(context, error), 0
+        return _not_recorded(context, error), 0
     except (ProviderError, LedgerError) as error:
         return await _fail(context, spec, claim, error), 0
     except Exception as bug:  # noqa: BLE001 - a bug in one provider must not stop the others
-        return await _fail(context, spec, claim, mistake(spec, bug)), 0
+        return await _fail(context, spec, claim, program_error(spec, bug)), 0
     return outcome, rows
 
 
@@ -147,7 +147,7 @@ async def _read(
     """Apply each reading as it arrives; return the number of rows read, and the outcome."""
     spec, rows = scheduled.query.spec, 0
     window = windows.poll_window(spec, claim, started_ms)
-    past = windows.past_beside(spec, claim, window, started_ms)
+    past = windows.past_with_window(spec, claim, window, started_ms)
     asked = window if past is None else Window(past.start_ms, window.end_ms)
     request = _request(context, spec, claim, asked, started_ms)
     readings = scheduled.query.read(scheduled.api, request)
@@ -211,7 +211,7 @@ async def _skip(context: PollContext, spec: QuerySpec, claim: Claim, error: Budg
         await context.offload(lambda: context.ledger.end_poll(claim, next_poll_ms=next_ms))
     except LedgerError as lost:
         context.count(spec, "poll_failures_total", reason=lost.reason)
-        return _unwritten(context, lost)
+        return _not_recorded(context, lost)
     return "budget"
 
 
@@ -244,7 +244,7 @@ async def _fail(
         )
         context.telemetry.add(counted)
     except LedgerError as lost:
-        return _unwritten(context, lost)
+        return _not_recorded(context, lost)
     return error.reason
 
 
@@ -255,14 +255,14 @@ def _drift(spec: QuerySpec, error: ProviderError | LedgerError) -> dict[SelfCoun
     return dict(self_count(spec, "schema_drift_total", query=spec.name, kind=error.kind))
 
 
-def _unwritten(context: PollContext, error: LedgerError) -> Reason:
+def _not_recorded(context: PollContext, error: LedgerError) -> Reason:
     """Return the outcome of a poll that was not recorded; the next one reads everything again."""
     if isinstance(error, ClaimLost):
         context.telemetry.increment("claims_lost_total")
     return error.reason
 
 
-def mistake(spec: QuerySpec, bug: Exception) -> ProgramError:
+def program_error(spec: QuerySpec, bug: Exception) -> ProgramError:
     """Log ``bug``; return its type and place, without its text: it may have vendor data."""
     log.error("a bug ended a poll", target=spec.target, query=spec.name, exc_info=bug)
     *_, last = traceback.extract_tb(bug.__traceback__)

@@ -34,7 +34,7 @@ def lookback_window(spec: QuerySpec, now_ms: int, cursor_ms: int | None = None) 
     return Window(max(start_ms, reach_start_ms(spec, now_ms)), ceil_to(now_ms + 1, step))
 
 
-def past_beside(spec: QuerySpec, claim: Claim, window: Window, now_ms: int) -> Window | None:
+def past_with_window(spec: QuerySpec, claim: Claim, window: Window, now_ms: int) -> Window | None:
     """Return the part of the past to read with the same call as ``window``; None: nothing.
 
     Only for queries with a call budget, which have no other call for it.

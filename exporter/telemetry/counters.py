@@ -34,7 +34,7 @@ from exporter.logs import SINK
 from exporter.model.samples import Family, MetricType, SelfCount
 
 PREFIX = "chatbot_exporter_"
-OF_PROCESS = frozenset(
+PROCESS_METRICS = frozenset(
     {
         *("process_cpu_seconds_total", "process_start_time_seconds", "python_info"),
         *("process_virtual_memory_bytes", "process_resident_memory_bytes"),

@@ -162,7 +162,7 @@ class Guard:
         scope = _origin_form(scope)
         access, headers = self._access(), Headers(scope=scope)
 
-        async def dressed(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 answer = MutableHeaders(scope=message)
                 for name, value in SAFE_HEADERS.items():
@@ -174,7 +174,7 @@ class Guard:
 
         client, _port = scope.get("client") or ("", 0)
         refusal = _too_large(headers) or await self._refusal(access, headers, client)
-        await (refusal or self._app)(scope, receive, dressed)
+        await (refusal or self._app)(scope, receive, send_with_headers)
 
     async def _refusal(self, access: Access, headers: Headers, client: str) -> ASGIApp | None:
         host = headers.get("host")  # None: HTTP/1.0, which health checks use and browsers do not

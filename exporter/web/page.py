@@ -132,7 +132,7 @@ def render(status: Status, *, target: str | None = None) -> str | None:
         targets=targets,
         rows=rows,
         tones=TONES,
-        troubled={each.name for each in targets if _troubled(each)},
+        troubled={each.name for each in targets if _has_problem(each)},
         facts=_facts,
         judged=_judged,
         engagement_of=_engagement_of,
@@ -151,7 +151,7 @@ def _counts(
     return [(kind, found[kind], TONES[kind]) for kind in kinds if found[kind]]
 
 
-def _troubled(target: TargetStatus) -> bool:
+def _has_problem(target: TargetStatus) -> bool:
     shown: list[State | Verdict] = [
         *(q.state for q in target.queries),
         *(bot.verdict for bot in target.bots),

@@ -237,11 +237,11 @@ def start(
         ssl_context_factory=None if tls is None else lambda _config, _default: tls,
     )
     config.load()
-    logging.getLogger("uvicorn.error").addFilter(_is_of_use)
+    logging.getLogger("uvicorn.error").addFilter(_keeps_record)
     return Serving(uvicorn.Server(config), listener, deadlines)
 
 
-def _is_of_use(record: logging.LogRecord) -> bool:
+def _keeps_record(record: logging.LogRecord) -> bool:
     """Drop the records that uvicorn logs as errors when a stop cuts requests off."""
     cut_off = record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError)
     return not cut_off and not str(record.msg).startswith("Cancel %s running task")

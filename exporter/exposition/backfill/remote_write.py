@@ -132,7 +132,7 @@ class Sender:
                 may_change = answer.is_server_error and not _is_too_old(answer)
                 if not may_change and answer.status_code != httpx.codes.TOO_MANY_REQUESTS:
                     return answer
-                problem = _said(answer)
+                problem = _response_text(answer)
                 asked_s = retry_after_s(answer.headers.get("retry-after"), self._clock.now_ms())
             if left:
                 await self._clock.sleep(wait_s if asked_s is None else min(asked_s, MOST_ASKED_S))
@@ -150,7 +150,7 @@ class Sender:
                 f"order window to {days}d (Prometheus: storage.tsdb.out_of_order_time_window: "
                 f"{days}d) and run the command again to resume"
             )
-        return f"--remote-write: {_said(answer)}"
+        return f"--remote-write: {_response_text(answer)}"
 
 
 def _is_too_old(answer: httpx.Response) -> bool:
@@ -160,7 +160,7 @@ def _is_too_old(answer: httpx.Response) -> bool:
     return refused and any(words in said for words in OLD)
 
 
-def _said(answer: httpx.Response) -> str:
+def _response_text(answer: httpx.Response) -> str:
     text = " ".join(answer.text.split())[:LONGEST_ANSWER]
     return f"HTTP {answer.status_code}{': ' * bool(text)}{text}"
 

@@ -29,8 +29,8 @@ class Cursor:
 
     ``next`` returns an answer's cursor, and ``send`` is the path of the (nested) parameter that
     takes it. A full page has ``page_rows`` items. An empty page ends the list unless
-    ``empty_pages``. ``exact_once``: a page whose lists repeat those of an earlier one byte by byte
-    is dropped. See ``read_pages``.
+    ``empty_pages``. ``drop_repeated_pages``: a page whose lists repeat those of an earlier one byte
+    by byte is dropped. See ``read_pages``.
     """
 
     next: Callable[[Any], Any]
@@ -38,7 +38,7 @@ class Cursor:
     page_rows: int
     most_pages: int
     empty_pages: bool = False
-    exact_once: bool = False
+    drop_repeated_pages: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ class DeclaredQuery(Generic[A, ItemT]):
             page_rows=pages.page_rows,
             most_pages=pages.most_pages,
             drift=rows.drift,
-            exact_once=pages.exact_once,
+            drop_repeated_pages=pages.drop_repeated_pages,
         )
         return [item async for page in found for item in page]
 
@@ -157,14 +157,14 @@ async def read_pages(
     page_rows: int,
     most_pages: int,
     drift: Counter[str],
-    exact_once: bool = False,
+    drop_repeated_pages: bool = False,
 ) -> AsyncIterator[Sequence[ItemT]]:
     """Yield the items of every page; raise ``Truncated`` if the pages do not come to an end.
 
     ``fetch`` returns the page of a cursor (None: the first); the next cursor is decoded or raw
     JSON. A cursor that is absent, null, empty or 0 ends the list. A repeated cursor is an
     incomplete read, unless a page of fewer than ``page_rows`` repeats the one before: then the
-    server ignores cursors and the list has ended, which is drift. With ``exact_once``, a page that
+    server ignores cursors and the list has ended, which is drift. With ``drop_repeated_pages``, a page that
     repeats an earlier one under a new cursor yields nothing.
     """
     cursor: Any = None
@@ -181,13 +181,15 @@ async def read_pages(
                 raise Truncated(f"{request}: a page cursor was repeated")
             drift["unexpected_type"] += 1
             return
-        digest = hashlib.blake2b(page.whole, digest_size=16).digest() if exact_once else b""
+        digest = (
+            hashlib.blake2b(page.whole, digest_size=16).digest() if drop_repeated_pages else b""
+        )
         yield [] if digest in pages else page.items
         if value in NO_CURSOR:
             return
         seen.add(str(value))
         previous = page.whole
-        if exact_once:
+        if drop_repeated_pages:
             pages.add(digest)
     raise TooLong(f"{request}: more than {most_pages} pages")
 

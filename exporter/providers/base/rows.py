@@ -80,7 +80,7 @@ class TooLong(Truncated):
     """A list is longer than what is read at once."""
 
 
-class Volume:
+class ReadLimit:
     """Adds up what is read for one reading, whose items stay in memory until it is complete.
 
     The limits are far beyond what any account has; they stop a server that never ends a list.
@@ -112,7 +112,7 @@ class Rows:
     def __init__(self, window: Window, spec: QuerySpec, memo: Mapping[str, Any]) -> None:
         self.window = window
         self.memo = memo
-        self.volume = Volume(spec.request)
+        self.volume = ReadLimit(spec.request)
         self.drift: Counter[str] = Counter()
         self.unfit = ""
         self._notes: dict[str, None] = {}

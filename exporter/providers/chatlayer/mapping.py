@@ -135,7 +135,9 @@ def _as_text(raw: bytes, drift: Counter[str]) -> TrackingEvent | None:
     try:
         members = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
         attributes = members.pop("attributes", msgspec.Raw(b"{}"))
-        texts = {name: text for name, said in members.items() if (text := _text(said)) is not None}
+        texts = {
+            name: text for name, content in members.items() if (text := _text(content)) is not None
+        }
     except (msgspec.DecodeError, UnicodeDecodeError):  # not an event, or half a character in it
         whole = with_whole_characters(bytes(raw))
         drift["unexpected_type"] -= whole != raw
@@ -146,10 +148,10 @@ def _as_text(raw: bytes, drift: Counter[str]) -> TrackingEvent | None:
 def _text(raw: msgspec.Raw) -> str | None:
     """Return a text, a number or a truth value as text; None for anything else."""
     try:
-        said = msgspec.json.decode(raw)
+        content = msgspec.json.decode(raw)
     except msgspec.ValidationError:  # a number that no float holds
         return bytes(raw).decode()
-    return str(said) if isinstance(said, str | int | float) else None
+    return str(content) if isinstance(content, str | int | float) else None
 
 
 def snake_case(body: bytes) -> bytes:
@@ -256,16 +258,16 @@ def _event_ms(raw: TrackingEvent, drift: Counter[str]) -> int | None:
 
 def _digest(raw: TrackingEvent, owner: Owner) -> bytes:
     """Return a digest of the event's identity: its id or, without one, all its content."""
-    said = "\0".join((*owner, raw.id)).encode() if raw.id else _canonical(raw, *owner)
-    return hashlib.blake2b(said, digest_size=16).digest()
+    content = "\0".join((*owner, raw.id)).encode() if raw.id else _canonical(raw, *owner)
+    return hashlib.blake2b(content, digest_size=16).digest()
 
 
 def _canonical(raw: TrackingEvent, bot: str, version: str) -> bytes:
-    said = [
+    content = [
         *(bot, version, raw.event, raw.user_id, raw.channel_id, raw.channel_type),
         *(raw.conversation_id, raw.timestamp, _attributes(bytes(raw.attributes))),
     ]
-    return b"\0" + msgspec.json.encode(said, order="deterministic")
+    return b"\0" + msgspec.json.encode(content, order="deterministic")
 
 
 def _attributes(raw: bytes) -> Any:
@@ -279,8 +281,8 @@ def _attributes(raw: bytes) -> Any:
 
 def _content(raw: TrackingEvent, at_ms: int) -> int:
     """Return a checksum of the event's content, except for its attributes."""
-    said = f"{raw.event}\0{raw.user_id}\0{raw.channel_type}\0{raw.conversation_id}\0{at_ms}"
-    return zlib.crc32(said.encode())
+    content = f"{raw.event}\0{raw.user_id}\0{raw.channel_type}\0{raw.conversation_id}\0{at_ms}"
+    return zlib.crc32(content.encode())
 
 
 BotVersion: TypeAlias = tuple[str, str]

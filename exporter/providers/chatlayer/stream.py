@@ -28,7 +28,7 @@ from exporter.model.samples import (
     floor_to,
 )
 from exporter.providers.base.declared import ListPage, read_pages
-from exporter.providers.base.rows import TooLong, Volume
+from exporter.providers.base.rows import ReadLimit, TooLong
 from exporter.providers.base.times import iso
 from exporter.providers.chatlayer.mapping import EventMapper, EventRules, TrackingEvent, decode_page
 
@@ -151,7 +151,7 @@ class Drain:
 
     async def probe(self, window: Window) -> None:
         """Request the first page of ``window`` and keep nothing of it."""
-        await self._page(window, Counter(), Volume(self.source.path), None)
+        await self._page(window, Counter(), ReadLimit(self.source.path), None)
 
     @property
     def _whole_ms(self) -> int:
@@ -171,7 +171,7 @@ class Drain:
     async def _through(self, window: Window) -> Reading | None:
         drift: Counter[str] = Counter()
         found = read_pages(
-            partial(self._page, window, drift, Volume(self.source.path)),
+            partial(self._page, window, drift, ReadLimit(self.source.path)),
             self.source.path,
             page_rows=PAGE_SIZE,
             most_pages=self.max_pages if window.length_ms > 1 else DENSEST_PAGES,
@@ -194,7 +194,7 @@ class Drain:
         return Reading(window, events=events, drift=+drift, dropped=dropped)
 
     async def _page(
-        self, window: Window, drift: Counter[str], volume: Volume, token: Any
+        self, window: Window, drift: Counter[str], volume: ReadLimit, token: Any
     ) -> ListPage[TrackingEvent]:
         call = self.source.call(window, token)
         self.pages_left -= 1

@@ -50,7 +50,7 @@ from exporter.providers.manifest.program import (
 )
 from exporter.providers.manifest.templates import ROOTS, leaves, names
 
-_REFUSED = {
+_NOT_ADDITIVE = {
     "distinct": "a distinct count does not add up over time; give it under gauge",
     "level": "a level does not add up over time; give it under gauge",
     "average": "an average does not add up; give it under gauge",
@@ -158,8 +158,8 @@ class QueryCompiler:
     def _count(self, name: str, base: Steps, rule: CountRule) -> Iterator[RowFeed]:
         place: Steps = (*base, "value")
         if rule.of != "additive":
-            hint = "" if rule.of in _REFUSED else "expected additive"
-            self.problems.add((*base, "class"), _REFUSED.get(rule.of, "no such class"), hint)
+            hint = "" if rule.of in _NOT_ADDITIVE else "expected additive"
+            self.problems.add((*base, "class"), _NOT_ADDITIVE.get(rule.of, "no such class"), hint)
         families = self._families(name, base, MetricType.COUNTER)
         money = next((each for each in families.values() if each.per_unit > 1), None)
         constant = rule.value if isinstance(rule.value, int) else 1
@@ -173,7 +173,7 @@ class QueryCompiler:
             self.problems.add(place, "a stream of records counts only records", hint)
         self._of_last_list(place, text, "count it again")
         if self._terms([text]) & self._terms(self.query.distinct):
-            self.problems.add(place, _REFUSED["distinct"])
+            self.problems.add(place, _NOT_ADDITIVE["distinct"])
         only = self._filters(base, rule)
         more = {"constant": constant, "only": only, "missing": rule.missing}
         return self._feed(base, rule, families, text, exact=money is not None, **more)

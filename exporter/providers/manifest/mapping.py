@@ -40,7 +40,7 @@ Amount = tuple[Series, int]
 
 
 @dataclass(slots=True)
-class Lacking:
+class MissingFields:
     """How many ``rows`` each feed had, and how many of them have null, or nothing, in a field.
 
     ``asked`` counts the rows in which a filter read a field, ``absent`` those without the field;
@@ -130,7 +130,7 @@ class Collector:
     spec: QuerySpec
     rows: Rows
     now_ms: int
-    lacking: Lacking = field(default_factory=Lacking)
+    lacking: MissingFields = field(default_factory=MissingFields)
     present: set[int] = field(default_factory=set)
     far: int = 0
     twice: int = 0
@@ -342,7 +342,9 @@ def record_id(read: ReadField, row: RowContext) -> str:
     return found
 
 
-def _numbers(feed: RowFeed, row: RowContext, lacking: Lacking) -> list[tuple[str, Any]] | None:
+def _numbers(
+    feed: RowFeed, row: RowContext, lacking: MissingFields
+) -> list[tuple[str, Any]] | None:
     """Return the numbers that a row adds up, with their paths; None if a missing one is kept."""
     numbers = []
     for what, read in feed.values:
@@ -359,7 +361,7 @@ def _numbers(feed: RowFeed, row: RowContext, lacking: Lacking) -> list[tuple[str
     return numbers
 
 
-def _whole(feed: RowFeed, row: RowContext, lacking: Lacking) -> int | None:
+def _whole(feed: RowFeed, row: RowContext, lacking: MissingFields) -> int | None:
     numbers = _numbers(feed, row, lacking)
     try:
         return None if numbers is None else sum(count(number, what) for what, number in numbers)
@@ -370,7 +372,7 @@ def _whole(feed: RowFeed, row: RowContext, lacking: Lacking) -> int | None:
         raise SchemaError(f"{error}: {hint}", error.kind) from None
 
 
-def _amount(feed: RowFeed, row: RowContext, lacking: Lacking) -> Decimal | None:
+def _amount(feed: RowFeed, row: RowContext, lacking: MissingFields) -> Decimal | None:
     numbers = _numbers(feed, row, lacking)
     if numbers is None:
         return None

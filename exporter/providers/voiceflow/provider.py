@@ -104,7 +104,7 @@ class Selection:
                 send=CURSOR_AT,
                 page_rows=PAGE_ROWS,
                 most_pages=MOST_PAGES,
-                exact_once=True,
+                drop_repeated_pages=True,
             ),
         )
 

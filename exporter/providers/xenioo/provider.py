@@ -247,7 +247,7 @@ class StatisticsQuery:
             return await client.fetch(self._call(mode, days, token), list[dict[str, Any]])
         except (Refused, ServerError, Throttled, TimedOut, Unauthorized, Unreachable) as error:
             self.tokens.expire()
-            raise waited_out(error, wait_s(self.options.name, request.now_ms)) from None
+            raise with_hourly_wait(error, wait_s(self.options.name, request.now_ms)) from None
 
     def _call(self, mode: GroupMode, days: int, token: str) -> ApiCall:
         return ApiCall(
@@ -294,7 +294,7 @@ def wait_s(target: str, now_ms: int) -> float:
     return HOUR_MS / SECOND_MS + MAX_EXTRA_WAIT_S * int.from_bytes(digest) / 2**32
 
 
-def waited_out(error: ProviderError, least_s: float) -> ProviderError:
+def with_hourly_wait(error: ProviderError, least_s: float) -> ProviderError:
     """Return the error of a failed statistics call, which rules out another for an hour.
 
     How Xenioo rejects a call that comes too early is not documented, so any answer may mean that,

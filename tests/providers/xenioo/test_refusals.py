@@ -13,7 +13,7 @@ from exporter.errors import (
     Unauthorized,
     Unreachable,
 )
-from exporter.providers.xenioo.provider import wait_s, waited_out
+from exporter.providers.xenioo.provider import wait_s, with_hourly_wait
 from exporter.simulator.xenioo import BOTS
 from tests.providers.xenioo.account import Account, is_statistics, read_once
 from tests.support.driver import shown_by
@@ -129,7 +129,7 @@ def test_an_error_names_neither_keys_nor_the_path(account: Account) -> None:
     ],
 )
 def test_a_refusal_keeps_what_it_tells(error: ProviderError, kind: type[ProviderError]) -> None:
-    assert type(waited_out(error, 3600)) is kind
+    assert type(with_hourly_wait(error, 3600)) is kind
 
 
 def test_the_wait_is_an_hour_and_up_to_five_minutes() -> None:
