@@ -25,7 +25,6 @@ from exporter.exposition import catalogue
 from exporter.logs import configure_logs
 from exporter.model.families import CONVERSATIONS_STARTED, INTERACTIONS, MESSAGES_RECEIVED
 from exporter.model.query import QuerySpec
-from exporter.model.samples import DAY_MS
 from exporter.providers import PROVIDERS
 from exporter.providers.base.plugin import CustomQuery, LabelSettings, Provider, Query
 from exporter.simulator import scenario
@@ -36,8 +35,6 @@ INTERVAL_MS, SELDOM_MS = 5_000, 30_000
 ENGAGING = {each.name for each in (MESSAGES_RECEIVED, INTERACTIONS, CONVERSATIONS_STARTED)}
 """The families polled most often; polling all of them would leave no time to read history."""
 ZERO_HOLD_MS = 5_000
-WEEK_MS = 7 * DAY_MS
-"""The past is read in slices of a week at least, so that it is there in seconds."""
 BUDGET_PERIOD_MS = 3_000  # the second call reads the day, so the third, after 7 s, shows growth
 EVENTS = {
     "handover": "handovers",
@@ -199,7 +196,7 @@ def _faster(spec: QuerySpec) -> QuerySpec:
         audit_every_ms=AUDIT_MS.get(spec.provider, spec.audit_every_ms),
         zero_hold_ms=ZERO_HOLD_MS,
         budget=budget,
-        span_ms=spec.span_ms and max(spec.span_ms, WEEK_MS),
+        slice_ms=None,
     )
 
 

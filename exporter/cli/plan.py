@@ -93,7 +93,7 @@ def _slices(spec: QuerySpec) -> int:
     past_ms = (spec.initial_lookback_ms or 0) - spec.lookback_ms
     if past_ms <= 0 or spec.budget is not None:
         return 0
-    return math.ceil(past_ms / (spec.span_ms or past_ms))
+    return math.ceil(past_ms / (spec.slice_ms or spec.span_ms or past_ms))
 
 
 def _text(targets: Sequence[Target]) -> Iterator[str]:

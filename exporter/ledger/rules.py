@@ -269,7 +269,7 @@ def sum_counts(
 
 def past_window(spec: QuerySpec, past: Past, now_ms: int) -> Window:
     """Return the newest part of ``past`` that one reading covers; empty beyond the API's reach."""
-    longest_ms = spec.span_ms or past.until_ms - past.from_ms
+    longest_ms = spec.slice_ms or spec.span_ms or past.until_ms - past.from_ms
     span_ms = min(past.span_ms or longest_ms, longest_ms)
     start_ms = max(past.from_ms, past.until_ms - span_ms, reach_start_ms(spec, now_ms))
     return Window(min(start_ms, past.until_ms), past.until_ms)

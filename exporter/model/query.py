@@ -76,8 +76,9 @@ class QuerySpec:
     ``name`` is the label ``query``. ``granularity_ms`` is the length of a bucket; buckets begin at
     whole hours of ``timezone`` with ``local_hours``, else of UTC. ``holidays`` are dates and
     country codes, see ``exporter.config.holidays``. ``span_ms`` is the longest span that one
-    reading covers, ``reach_ms`` how far back the API goes (None: no limit), and ``audit_every_ms``
-    the time from one audit to the next. ``initial_lookback_ms`` is how much of the past the first start reads (0: none; None: the
+    reading covers, ``slice_ms`` the longest slice of the past (None: the same), ``reach_ms`` how
+    far back the API goes (None: no limit), and ``audit_every_ms`` the time from one audit to the
+    next. ``initial_lookback_ms`` is how much of the past the first start reads (0: none; None: the
     query feeds no buckets, so it has no past). ``meaning`` is everything that changes what the
     numbers mean (endpoint, filter, grouping, schema version): a change rebases the query's
     counters. ``label_rules`` maps raw values to label values, by label name: a change rebases only
@@ -109,6 +110,7 @@ class QuerySpec:
     granularity_ms: int = HOUR_MS
     initial_lookback_ms: int | None = None
     span_ms: int | None = None
+    slice_ms: int | None = None
     reach_ms: int | None = None
     audit_every_ms: int = DAY_MS
     deadline_ms: int = 120_000

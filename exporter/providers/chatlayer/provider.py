@@ -74,7 +74,7 @@ FED: Mapping[str, str] = {
 }
 """The collector that feeds a family, which ``event_map`` may name only if it is not active."""
 
-SPAN_MS = DAY_MS  # the vendor documents no maximum
+SPAN_MS = 7 * DAY_MS
 EVENTS_INTERVAL_MS = 60_000
 DRAIN_DEADLINE_MS = 600_000
 DAILY_SETTLE_MS = 2 * HOUR_MS
@@ -408,7 +408,7 @@ def _series_query(
         collect(mapping.read_series(answer.data, asked(window), step_ms, window, rows.drift), rows)
 
     return DeclaredQuery(
-        replace(spec, span_ms=SPAN_MS),
+        replace(spec, span_ms=SPAN_MS, slice_ms=DAY_MS if step_ms < DAY_MS else None),
         answer=mapping.SeriesResponse,
         respell=snake_case,
         parameters=lambda window: {**params, "bucket": BUCKETS[step_ms], **bounds(asked(window))},
