@@ -153,10 +153,10 @@ class App:
         return starting_or_stopping or self._poller.idle_s() < UNHEALTHY_AFTER_S
 
     def _hosts(self) -> frozenset[str]:
-        """Return the hosts that requests may name: those in the settings and the listen address."""
-        listed = self._settings.web.allowed_hosts
-        host, _, _port = self._listen.rpartition(":")
-        return frozenset(name.lower() for name in (*listed, host.strip("[]")))
+        """Return the hosts that requests may name: those in the settings and of ``--listen``."""
+        listening = (self._listen, self._settings.web.listen)
+        hosts = (address.rpartition(":")[0].strip("[]") for address in listening)
+        return frozenset(map(str.lower, (*self._settings.web.allowed_hosts, *hosts)))
 
     def status(self) -> Status:
         """Return the status of everything; safe from any thread."""
@@ -469,6 +469,9 @@ async def serve(request: ServeRequest) -> None:
         finally:
             progress.cancel()
             await asyncio.to_thread(serving.stop, WEB_STOP_S)
+            for number in stops:  # else a second one would end what is left to do
+                asyncio.get_running_loop().remove_signal_handler(number)
+                signal.signal(number, signal.SIG_IGN)
 
 
 def _serving(listen: str, sources: Sources, watched: Watched | None) -> server.Serving:

@@ -68,7 +68,8 @@ def test_requests_may_give_the_name_that_the_option_listens_on(tmp_path: Path) -
     of_file = App(settings, environment).sources.hosts()
     of_option = App(settings, environment, "Bot.example.org:10877").sources.hosts()
 
-    assert (of_file, of_option) == ({"metrics.example.org"}, {"bot.example.org"})
+    assert of_file == {"metrics.example.org"}
+    assert of_option == {"metrics.example.org", "bot.example.org"}
 
 
 @dataclass

@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 import yaml
@@ -31,6 +31,7 @@ from exporter.simulator import scenario
 from exporter.simulator.chatlayer import BOT
 from exporter.simulator.server import Service, serving
 
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 INTERVAL_MS, SELDOM_MS = 5_000, 30_000
 ENGAGING = {each.name for each in (MESSAGES_RECEIVED, INTERACTIONS, CONVERSATIONS_STARTED)}
 """The families polled most often; polling all of them would leave no time to read history."""
@@ -111,11 +112,17 @@ def command(
     if file is not None:
         raise click.UsageError(NO_FILE)
     configure_logs()
-    # Until the exporter handles them.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: sys.exit(0))
+    for number in STOPS:  # until the exporter handles them
+        signal.signal(number, _stop)
     with tempfile.TemporaryDirectory(prefix="chatbot-exporter-") as temporary:
         asyncio.run(_demo(serve, listen, web_config, seed, folder or Path(temporary)))
+
+
+def _stop(*_: object) -> NoReturn:
+    """Exit with 0; a second signal must not end what the first one has begun."""
+    for number in STOPS:
+        signal.signal(number, signal.SIG_IGN)
+    sys.exit(0)
 
 
 async def _demo(

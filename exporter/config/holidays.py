@@ -68,7 +68,11 @@ def check_holiday(value: str) -> str:
     except ImportError as error:
         raise invalid(LIBRARY, f"the holidays package cannot be loaded: {error}") from None
     if value not in known:
-        raise invalid(LIBRARY, "unknown to the holidays package", suggestion(value, known))
+        raise invalid(
+            LIBRARY,
+            "not a country or region that the holidays package knows",
+            suggestion(value, known),
+        )
     return value
 
 

@@ -246,7 +246,7 @@ def _check_whole(source: Source, families: Collection[str] | None) -> Iterator[S
     longest: Steps = ("limits", "label_value_bytes")
     too_long = isinstance(cut_at := source.get(longest), int) and cut_at > INDEXED_BYTES
     if too_long and str(url).startswith("postgresql"):
-        words = f"PostgreSQL cannot index longer labels than {INDEXED_BYTES} bytes"
+        words = f"PostgreSQL may not be able to index labels of more than {INDEXED_BYTES} bytes"
         yield source.problem(longest, words, "lower it, or keep the ledger in SQLite")
     named = source.get(("limits", "families"))
     for name in named if isinstance(named, dict) else ():

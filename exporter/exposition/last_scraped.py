@@ -39,7 +39,7 @@ def last_scraped(
     """Yield each counter of ``target`` as last scraped by the Prometheus at ``url``, within 7 days.
 
     ``matching`` are label matchers, for when several exporters have a target of this name. Raises
-    ``NoScrapes``. Source: https://prometheus.io/docs/prometheus/latest/querying/api/#instant-queries
+    ``ScrapesUnavailable``. Source: https://prometheus.io/docs/prometheus/latest/querying/api/#instant-queries
     """
     found: dict[tuple[str, tuple[str, ...]], _Sample] = {}
     for sample in _read(url, QUERY.format(target=target, more=f",{matching}" if matching else "")):

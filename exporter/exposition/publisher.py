@@ -169,7 +169,7 @@ class Publisher:
             touched, counted = await self._offload(self._ledger.maintain)
             self._telemetry.add(counted)
             stale |= set(touched)
-        if now_s >= self._compact_at_s:
+        if self._compaction is None and now_s >= self._compact_at_s:
             self._compact_at_s = now_s + COMPACT_EVERY_S
             self._compaction = self._ledger.compact()
         if self._compaction is not None:

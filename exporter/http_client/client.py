@@ -165,8 +165,8 @@ class ApiClient:
             content = urlencode(call.form).encode()
             headers["Content-Type"] = "application/x-www-form-urlencoded"
         keys = await self.read_key(self.sign) if call.signed else {}
-        headers.update(keys)
-        headers.update(call.headers)
+        for name, value in (*keys.items(), *call.headers.items()):
+            headers[name] = value  # in any case of letters, the last one
         return Request(call.endpoint, call.method, self._url(call), headers, content)
 
     async def read_key(self, read: Callable[[], K]) -> K:

@@ -38,7 +38,7 @@ Group = tuple[str, tuple[str, ...], int]
 def installation_key(path: Path, new: bytes | None = None) -> bytes:
     """Return the key in the file at ``path``; if missing, write ``new`` or a random one (0600)."""
     try:
-        if not path.exists():
+        if not os.path.lexists(path):  # a link that leads nowhere is an error
             _write_key(path, new or secrets.token_bytes(KEY_BYTES))
         key = path.read_bytes()
     except OSError as error:

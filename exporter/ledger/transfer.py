@@ -100,7 +100,11 @@ def _copy_table(reading: sa.Connection, writing: sa.Connection, table: sa.Table)
     number = 0
     rows = reading.execution_options(yield_per=BATCH_ROWS).execute(sa.select(table)).mappings()
     for batch in rows.partitions():
-        writing.execute(sa.insert(table), [dict(row) for row in batch])
+        try:
+            writing.execute(sa.insert(table), [dict(row) for row in batch])
+        except sa.exc.DBAPIError as error:  # whose text repeats the rows
+            cause = engine.cause(error)
+            raise LedgerError(f"the new database refuses rows of {table.name}: {cause}") from None
         number += len(batch)
     if number and "id" in table.c and writing.dialect.name == "postgresql":
         newest = sa.select(sa.func.max(table.c.id)).scalar_subquery()

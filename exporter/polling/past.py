@@ -53,7 +53,9 @@ async def _ending(
     except (ProviderError, LedgerError) as error:
         return _failing(context, scheduled, claim, past, error)
     except Exception as bug:  # noqa: BLE001 - as in a poll
-        return _failing(context, scheduled, claim, past, program_error(spec, bug))
+        return _failing(
+            context, scheduled, claim, past, program_error(spec, bug, first=not past.backoff_ms)
+        )
 
 
 async def _read(context: PollContext, scheduled: ScheduledQuery, claim: Claim, past: Past) -> None:

@@ -137,7 +137,8 @@ async def _attempt(
     except (ProviderError, LedgerError) as error:
         return await _fail(context, spec, claim, error), 0
     except Exception as bug:  # noqa: BLE001 - a bug in one provider must not stop the others
-        return await _fail(context, spec, claim, program_error(spec, bug)), 0
+        first = claim.fail_streak == 0
+        return await _fail(context, spec, claim, program_error(spec, bug, first=first)), 0
     return outcome, rows
 
 
@@ -262,9 +263,13 @@ def _not_recorded(context: PollContext, error: LedgerError) -> Reason:
     return error.reason
 
 
-def program_error(spec: QuerySpec, bug: Exception) -> ProgramError:
-    """Log ``bug``; return its type and place, without its text: it may have vendor data."""
-    log.error("a bug ended a poll", target=spec.target, query=spec.name, exc_info=bug)
+def program_error(spec: QuerySpec, bug: Exception, *, first: bool) -> ProgramError:
+    """Return type and place of ``bug``, without its text, which may have vendor data.
+
+    It is logged if it is the ``first`` failure in a row.
+    """
+    if first:
+        log.error("a bug ended a poll", target=spec.target, query=spec.name, exc_info=bug)
     *_, last = traceback.extract_tb(bug.__traceback__)
     at = f"{'/'.join(Path(last.filename).parts[-2:])}:{last.lineno}"
     return ProgramError(f"{spec.name}: {type(bug).__name__} at {at}")

@@ -168,7 +168,7 @@ def _facts(target: TargetStatus) -> Iterator[Fact]:
         yield Fact(text, "warn")
     if dropped := target.dropped_series:
         times = _counted(dropped, "time", "times")
-        yield Fact(f"{times} a label set was shortened, merged or dropped", "warn")
+        yield Fact(f"a label set was shortened, merged or dropped {times}", "warn")
     good = sum(query.state is State.OK for query in queries)
     yield Fact(f"{good} of {_counted(len(queries), 'query', 'queries')} ok")
     ends = [bot.end_ms for bot in target.bots] or [q.data_end_ms for q in queries if q.data_end_ms]

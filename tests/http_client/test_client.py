@@ -79,7 +79,7 @@ def test_a_header_is_sent_once_and_the_more_specific_one_is_sent() -> None:
 
     async def main() -> None:
         api = client_on(vendor, clock, sign=lambda: {"accept": "a/target", "x-key": "target"})
-        own = {"content-type": "application/vnd.api+json", "X-Key": "call"}
+        own = {"content-type": "application/vnd.api+json", "x-Key": "former", "X-Key": "call"}
         await api.send(ApiCall("POST", "/usage", json={}, headers=own))
 
     clock = VirtualClock()

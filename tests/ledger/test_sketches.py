@@ -149,6 +149,15 @@ def test_a_crash_while_the_key_is_written_leaves_none(
     assert len(installation_key(path)) == 32
 
 
+def test_a_link_that_leads_nowhere_is_no_reason_for_another_key(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db.key"
+    path.symlink_to(tmp_path / "volume" / "key")
+
+    with pytest.raises(LedgerError, match="the key cannot be created or read"):
+        installation_key(path)
+    assert path.is_symlink()
+
+
 def test_a_broken_key_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db.key"
     path.write_bytes(b"short")

@@ -144,4 +144,4 @@ def test_the_steps_of_the_image_give_what_serves_read_only_as_nobody() -> None:
 
     assert "x86_64-manylinux_2_28: every library has a wheel" in shown
     assert "aarch64-manylinux_2_28: every library has a wheel" in shown
-    assert "served on a read-only root file system as 10877, and ended with 0" in shown
+    assert "served on a read-only root file system as user 10877, and exited with 0" in shown

@@ -175,7 +175,7 @@ SAID: list[tuple[Status, str]] = [
     ),
     (
         status(replace(target(), dropped_series=1_204)),
-        "1,204 times a label set was shortened, merged or dropped",
+        "a label set was shortened, merged or dropped 1,204 times",
     ),
     (status(replace(target(), history=HistoryStatus(12, 35))), "reading history: 12 of 35 days"),
     (

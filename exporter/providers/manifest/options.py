@@ -197,7 +197,9 @@ class ManifestAccount:
     def _headers(self, given: Substitutes) -> httpx.Headers:
         """Return the headers of every request, without a token that must be fetched."""
         auth = self.options.manifest.settings.auth
-        headers = fill_headers(self.options.manifest.settings.headers, given)
+        headers = httpx.Headers()
+        for name, value in fill_headers(self.options.manifest.settings.headers, given).items():
+            headers[name] = value
         if auth.kind == "bearer":
             headers["Authorization"] = f"Bearer {fill(auth.token, given)}"
         elif auth.kind == "header" and auth.header is not None:
@@ -207,7 +209,7 @@ class ManifestAccount:
             headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
         if not all(map(can_be_sent, headers.values())):
             raise Unauthorized("a header contains a character that cannot be sent")
-        return httpx.Headers(headers)
+        return headers
 
     async def signed(
         self, client: ApiClient, call: ApiCall, secrets: Mapping[str, str], now_ms: int
@@ -215,7 +217,8 @@ class ManifestAccount:
         """Return ``call`` with its headers, and a key in the query or a fetched token."""
         auth, given = self.options.manifest.settings.auth, self.given(secrets)
         params, headers = call.params, self._headers(given)
-        headers.update(call.headers)
+        for name, value in call.headers.items():
+            headers[name] = value
         if auth.kind == "query" and auth.param is not None:
             params = [*(params or ()), (auth.param, str(fill(auth.token, given)))]
         if auth.kind == "oauth2_client_credentials":

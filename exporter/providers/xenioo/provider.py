@@ -7,7 +7,7 @@ import hashlib
 import re
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Literal, TypeAlias
@@ -57,7 +57,7 @@ TYPES = ",".join(str(code) for code in range(len(mapping.STATISTICS)))
 MAX_DAYS = 30
 DAYS_FOR_A_DAY = 3  # contains all of yesterday, however the vendor counts days
 MAX_EXTRA_WAIT_S = 300
-_PROBE = datetime(2024, 2, 29, 13)  # noqa: DTZ001 - labels have no zone
+_PROBE = datetime(2024, 2, 29, 13, tzinfo=UTC)
 
 
 def _unit_of(code: str) -> Any:
@@ -102,7 +102,7 @@ class XeniooOptions(TargetOptions):
     label_format: str | None = Field(
         default=None,
         min_length=1,
-        description="the `strptime` format of group labels, with `%H`; tried before the usual ones",
+        description="the `strptime` format of group labels, down to the hour; tried before the usual ones",
     )
     units: Units = Field(
         default=Units(),
@@ -120,10 +120,12 @@ class XeniooOptions(TargetOptions):
     @field_validator("label_format")
     @classmethod
     def _tells_hours_apart(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
         found = None
         with suppress(ValueError, re.error):  # no such directive; one that comes twice
-            found = value and datetime.strptime(_PROBE.strftime(value), value)  # noqa: DTZ007
-        if value and (not found or found.replace(tzinfo=None) != _PROBE):
+            found = datetime.strptime(_PROBE.strftime(value), value)  # noqa: DTZ007
+        if found is None or found.replace(tzinfo=UTC) != _PROBE:
             words = "the format does not tell one hour from all others"
             raise invalid("format", words, "as in %d/%m/%Y %H:%M")
         return value

@@ -311,6 +311,11 @@ def test_settings_that_cannot_be_met_are_refused(settings: dict[str, Any], words
         options(**settings)
 
 
+@pytest.mark.parametrize("label_format", ["%d/%m/%Y %H:%M", "%Y-%m-%dT%H:%M:%S%z", "%y%j %I%p"])
+def test_a_format_that_tells_hours_apart_is_taken(label_format: str) -> None:
+    assert options(label_format=label_format).label_format == label_format
+
+
 def test_a_unit_of_the_settings_reaches_the_rows() -> None:
     rate = {"GroupLabel": "2026-03-03 10", "EventLabel": "Takeover Rate", "Value": 40}
     built, request = target(units={"takeover_rate": "percent"}), PollRequest(WINDOW, START_MS)
