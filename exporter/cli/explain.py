@@ -93,14 +93,12 @@ def _asked(url: str, selector: str) -> Iterator[Explanation]:
     """Yield the explanations from the exporter at ``url``, page by page."""
     first, total = 1, 1
     base = url if "://" in url else f"http://{url}"
+    options = client_options(base)
     while first <= total:
         query = {"series": selector, "format": "json", "first": str(first)}
         try:
             answer = httpx.get(
-                f"{base.rstrip('/')}/explain",
-                params=query,
-                timeout=TIMEOUT_S,
-                **client_options(base),
+                f"{base.rstrip('/')}/explain", params=query, timeout=TIMEOUT_S, **options
             )
             if answer.status_code != httpx.codes.OK:
                 raise _refusal(answer)

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC
 from http import HTTPStatus
+from itertools import chain
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
@@ -156,17 +157,15 @@ class ApiClient:
         return answer
 
     async def _message(self, call: ApiCall) -> Request:
-        content = None
-        headers = httpx.Headers({"Accept": "application/json", "User-Agent": USER_AGENT})
+        content, own = None, {"Accept": "application/json", "User-Agent": USER_AGENT}
         if call.json is not None:
             content = msgspec.json.encode(call.json)
-            headers["Content-Type"] = "application/json"
+            own["Content-Type"] = "application/json"
         if call.form is not None:
             content = urlencode(call.form).encode()
-            headers["Content-Type"] = "application/x-www-form-urlencoded"
+            own["Content-Type"] = "application/x-www-form-urlencoded"
         keys = await self.read_key(self.sign) if call.signed else {}
-        for name, value in (*keys.items(), *call.headers.items()):
-            headers[name] = value  # in any case of letters, the last one
+        headers = merged_headers(own, keys, call.headers)
         return Request(call.endpoint, call.method, self._url(call), headers, content)
 
     async def read_key(self, read: Callable[[], K]) -> K:
@@ -205,6 +204,14 @@ class ApiClient:
                 redirect = status >= HTTPStatus.MULTIPLE_CHOICES
                 note = ", redirects are not followed" if redirect else ""
                 return SchemaError(f"{message}; expected 200{note}")
+
+
+def merged_headers(*given: Mapping[str, str]) -> httpx.Headers:
+    """Return the headers of all; of those with one name, in whatever case, only the last."""
+    headers = httpx.Headers()
+    for name, value in chain.from_iterable(each.items() for each in given):
+        headers[name] = value
+    return headers
 
 
 def decode(body: bytes, into: type[T] | msgspec.json.Decoder[T], endpoint: str) -> T:

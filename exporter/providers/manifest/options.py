@@ -23,7 +23,7 @@ from exporter.config.model import Secret, TargetOptions
 from exporter.config.secret import SecretContext
 from exporter.config.values import can_be_sent, invalid, suggestion
 from exporter.errors import SchemaError, SettingsError, SettingsProblem, Unauthorized
-from exporter.http_client.client import ApiCall, ApiClient
+from exporter.http_client.client import ApiCall, ApiClient, merged_headers
 from exporter.logs import hide
 from exporter.model.numbers import parse_number
 from exporter.model.samples import DAY_MS, SECOND_MS, Family
@@ -197,9 +197,7 @@ class ManifestAccount:
     def _headers(self, given: Substitutes) -> httpx.Headers:
         """Return the headers of every request, without a token that must be fetched."""
         auth = self.options.manifest.settings.auth
-        headers = httpx.Headers()
-        for name, value in fill_headers(self.options.manifest.settings.headers, given).items():
-            headers[name] = value
+        headers = fill_headers(self.options.manifest.settings.headers, given)
         if auth.kind == "bearer":
             headers["Authorization"] = f"Bearer {fill(auth.token, given)}"
         elif auth.kind == "header" and auth.header is not None:
@@ -209,16 +207,14 @@ class ManifestAccount:
             headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
         if not all(map(can_be_sent, headers.values())):
             raise Unauthorized("a header contains a character that cannot be sent")
-        return headers
+        return merged_headers(headers)
 
     async def signed(
         self, client: ApiClient, call: ApiCall, secrets: Mapping[str, str], now_ms: int
     ) -> ApiCall:
         """Return ``call`` with its headers, and a key in the query or a fetched token."""
         auth, given = self.options.manifest.settings.auth, self.given(secrets)
-        params, headers = call.params, self._headers(given)
-        for name, value in call.headers.items():
-            headers[name] = value
+        params, headers = call.params, merged_headers(self._headers(given), call.headers)
         if auth.kind == "query" and auth.param is not None:
             params = [*(params or ()), (auth.param, str(fill(auth.token, given)))]
         if auth.kind == "oauth2_client_credentials":
