@@ -1,13 +1,13 @@
-"""``check-config --probe``: reads each project or bot once and reports the outcome as text."""
+"""``check-config --probe``: reads each target once and reports the outcome as text."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 from exporter.clock import Clock
-from exporter.errors import BudgetSpent, LedgerError, ProviderError, Reason, TimedOut
+from exporter.errors import BudgetSpent, LedgerError, ProviderError, TimedOut
 from exporter.format import span
 from exporter.http_client.client import ApiClient
 from exporter.http_client.transport import Transport
@@ -19,22 +19,17 @@ from exporter.polling.hints import hint_for
 from exporter.providers.base.plugin import Query, Target
 
 DEADLINE_S = 90.0
-GOOD_ELSEWHERE = "the key is accepted for {other}, so this id is wrong or belongs to another key"
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The outcome of one probe as text, with a hint.
-
-    ``refused``: the provider did not accept the key.
-    """
+    """The outcome of one probe as text, with a hint."""
 
     target: str
     query: str
     good: bool
     text: str
     hint: str = ""
-    refused: bool = False
 
     def __str__(self) -> str:
         """Return one line."""
@@ -43,16 +38,9 @@ class Outcome:
         return f"{self.target} {self.query}: {verdict}: {self.text}{hint}"
 
 
-def chosen(target: Target) -> list[Query]:
-    """Return the cheapest query for each project, environment, bot or team of ``target``.
-
-    A stream is chosen only if there is nothing else, because its first read shows nothing.
-    """
-    cheapest: dict[str, Query] = {}
-    for query in sorted(target.queries, key=lambda each: (each.spec.stream, each.spec.cost.calls)):
-        _, _, subject = query.spec.name.partition("/")
-        cheapest.setdefault(subject, query)
-    return [query for query in target.queries if query in cheapest.values()]
+def chosen(target: Target) -> Query:
+    """Return the cheapest query of ``target``; a stream, whose first read shows nothing, if need be."""
+    return min(target.queries, key=lambda each: (each.spec.stream, each.spec.cost.calls))
 
 
 def announcement(targets: Sequence[Target], url: str) -> list[str]:
@@ -61,7 +49,7 @@ def announcement(targets: Sequence[Target], url: str) -> list[str]:
     ``url`` is that of the ledger in which calls from a budget are recorded.
     """
     noted = is_there(url)
-    return [_cost(query, noted=noted) for target in targets for query in chosen(target)]
+    return [_cost(chosen(target), noted=noted) for target in targets]
 
 
 def _cost(query: Query, *, noted: bool) -> str:
@@ -108,22 +96,10 @@ async def probe(
     """Read the ``chosen`` queries of all targets at the same time."""
     async with asyncio.TaskGroup() as group:
         tasks = [
-            group.create_task(_probe(query, api, clock, take))
+            group.create_task(_probe(chosen(target), target.client(network, clock), clock, take))
             for target in targets
-            for api in [target.client(network, clock)]
-            for query in chosen(target)
         ]
-    return list(_compared([task.result() for task in tasks]))
-
-
-def _compared(outcomes: Sequence[Outcome]) -> Iterator[Outcome]:
-    """Yield ``outcomes``; a key that works for another query of the target is not called wrong."""
-    for outcome in outcomes:
-        others = [each for each in outcomes if each.target == outcome.target and each.good]
-        if outcome.refused and others:
-            yield replace(outcome, hint=GOOD_ELSEWHERE.format(other=others[0].query))
-        else:
-            yield outcome
+    return [task.result() for task in tasks]
 
 
 async def _probe(query: Query, api: ApiClient, clock: Clock, take: Spend) -> Outcome:
@@ -137,8 +113,7 @@ async def _probe(query: Query, api: ApiClient, clock: Clock, take: Spend) -> Out
     except (TimeoutError, ProviderError) as raised:
         late = TimedOut(f"not done within {DEADLINE_S:g} s")
         error = raised if isinstance(raised, ProviderError) else late
-        refused = error.reason is Reason.AUTH
-        return Outcome(*name, good=False, text=str(error), hint=hint_for(error), refused=refused)
+        return Outcome(*name, good=False, text=str(error), hint=hint_for(error))
     except LedgerError as unknown:
         hint = "it is unknown whether the account has a call left, so none was made"
         return Outcome(*name, good=False, text=str(unknown), hint=hint)

@@ -2,7 +2,6 @@
 
 import asyncio
 import copy
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,16 +44,11 @@ def vendors() -> Probed:
 def probed(
     vendors: Probed, document: dict[str, Any] | None = None, ledger: str = NO_LEDGER
 ) -> dict[str, Outcome]:
-    """Return what came of the probes, by target, or by target and subject where it has several."""
+    """Return what came of the probes, by target."""
     targets, clock = targets_of(read(document or vendors.document())), vendors.clock
     outcomes = run_virtual(probe(targets, clock, taking(ledger, clock), Transport(vendors)), clock)
-    of_target = Counter(outcome.target for outcome in outcomes)
-    return {
-        outcome.target
-        if of_target[outcome.target] == 1
-        else f"{outcome.target} {outcome.query}": outcome
-        for outcome in outcomes
-    }
+    assert [outcome.target for outcome in outcomes] == [target.name for target in targets]
+    return {outcome.target: outcome for outcome in outcomes}
 
 
 def only(document: dict[str, Any], *names: str) -> dict[str, Any]:
@@ -69,21 +63,16 @@ def asked(vendors: Probed) -> dict[str, int]:
     }
 
 
-def test_each_project_bot_and_team_is_read_once(vendors: Probed) -> None:
-    outcomes = probed(vendors)
+def test_each_target_is_read_once_whatever_it_has(vendors: Probed) -> None:
+    document = vendors.document({"chatlayer": {"collectors": ["events", "messages", "users"]}})
 
-    of_chatlayer = {
-        "chatlayer conversations/care/live",
-        "chatlayer conversations/care/draft",
-        "chatlayer definitions/care",
-        "chatlayer team_conversations",
-    }
-    assert outcomes.keys() == (vendors.services.keys() - {"chatlayer"}) | of_chatlayer
+    outcomes = probed(vendors, document)
+
     assert all(outcome.good for outcome in outcomes.values())
-    # Voiceflow's pages end with an empty one; Chatlayer's definitions are two. Without a ledger
-    # nothing could note that Xenioo's call is spent, and the first poll would be refused.
-    more = {"chatlayer": 5, "voiceflow": 2, "xenioo": 0}
-    assert asked(vendors) == dict.fromkeys(vendors.services, 1) | more
+    assert outcomes["chatlayer"].query == "messages/care/live"
+    # Voiceflow's pages end with an empty one. Without a ledger nothing could note that Xenioo's
+    # call is spent, and the first poll would be refused.
+    assert asked(vendors) == dict.fromkeys(vendors.services, 1) | {"voiceflow": 2, "xenioo": 0}
     assert outcomes["xenioo"].text == (
         "the key is accepted; not read: there is no ledger yet to record the account's one call in"
     )
@@ -190,41 +179,20 @@ def test_where_the_ledger_cannot_tell_no_budgeted_call_is_made(
     assert outcomes["flowxo"].good
 
 
-def test_a_foreign_project_is_told_from_a_wrong_key(vendors: Probed) -> None:
-    document = only(vendors.document({"voiceflow": {"queries": ["interactions"]}}), "voiceflow")
-    (target,) = document["targets"]
-    target["projects"] = [*target["projects"], {"id": "5f0000000000000000000000", "alias": "old"}]
+@pytest.mark.parametrize(
+    ("name", "options", "query"),
+    [
+        ("voiceflow", {"environments": ["no-such"]}, "interactions/shop"),
+        ("chatlayer", {"bots": ["no-such"]}, "conversations/no-such/live"),
+    ],
+)
+def test_a_wrong_alias_and_bot_are_named(
+    name: str, options: dict[str, Any], query: str, vendors: Probed
+) -> None:
+    outcomes = probed(vendors, only(vendors.document({name: options}), name))
 
-    outcomes = probed(vendors, document)
-
-    assert outcomes["voiceflow interactions/shop"].good
-    assert str(outcomes["voiceflow interactions/old"]) == (
-        "voiceflow interactions/old: FAILED: POST /v2/query/usage: HTTP 401; the key is not "
-        "accepted for this request; the key is accepted for interactions/shop, so this id is "
-        "wrong or belongs to another key"
-    )
-
-
-def test_a_wrong_alias_bot_and_team_are_each_told(vendors: Probed) -> None:
-    document = vendors.document(
-        {
-            "voiceflow": {"environments": ["main", "no-such"]},
-            "chatlayer": {"bots": ["no-such"], "team_id": "no-such"},
-        }
-    )
-
-    outcomes = probed(vendors, only(document, "voiceflow", "chatlayer"))
-
-    failed = {name: str(outcome) for name, outcome in outcomes.items() if not outcome.good}
-    assert {name: "does not exist" in words for name, words in failed.items()} == {
-        "voiceflow interactions/shop/no-such": True,
-        "chatlayer conversations/no-such/live": True,
-        "chatlayer definitions/no-such": True,
-        "chatlayer team_conversations": False,
-    }
-    assert "the key lacks permission: check its rights, the project or team" in str(
-        outcomes["chatlayer team_conversations"]
-    )
+    assert outcomes[name].query == query
+    assert "does not exist" in str(outcomes[name])
 
 
 def test_the_cost_is_said_before(tmp_path: Path, vendors: Probed) -> None:
@@ -233,7 +201,7 @@ def test_the_cost_is_said_before(tmp_path: Path, vendors: Probed) -> None:
     with ledger_of(tmp_path, vendors.clock) as (_ledger, url):
         lines = announcement(targets, url)
 
-    assert len(lines) == len(without) == len(vendors.services) + 3
+    assert len(lines) == len(without) == len(vendors.services)
     assert [line.split(":")[0] for line in lines if "SPENDS" in line] == ["xenioo"]
     assert [line.split(":")[0] for line in without if "the key only" in line] == ["xenioo"]
     assert "SPENDS" not in "".join(without)
@@ -261,7 +229,7 @@ def test_the_command_asks_real_sockets_and_writes_no_ledger(tmp_path: Path) -> N
 
     assert code == 1
     assert text.index("xenioo: the key only") < text.index("inkeep events: FAILED: POST /query/")
-    assert text.count(": ok: ") == len(vendors.services) - 1 + 3
+    assert text.count(": ok: ") == len(vendors.services) - 1
     assert [path.name for path in tmp_path.iterdir()] == ["exporter.yaml"]
 
 
