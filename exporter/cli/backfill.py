@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
-import httpx
 from pydantic_core import PydanticCustomError
 
 from exporter.cli.explain import specs_of
@@ -33,9 +32,9 @@ from exporter.exposition.backfill import openmetrics
 from exporter.exposition.backfill.older import MissingPast, OlderBuckets, OlderReader
 from exporter.exposition.backfill.openmetrics import Written
 from exporter.exposition.backfill.source import Families, LedgerPast, PastKind
+from exporter.exposition.last_scraped import query
 from exporter.format import span, stamp
 from exporter.http_client.detached import run_resolving
-from exporter.http_client.transport import client_options
 from exporter.ledger.progress import BackfillProgress
 from exporter.model.query import QueryKey
 from exporter.model.samples import SECOND_MS, Window
@@ -52,7 +51,6 @@ NOT_ASKED = (
 )
 OWN_LABELS = frozenset({"__name__", *BUILD_INFO.labels})
 LINE_EVERY_S = 10.0
-TIMEOUT_S = 30
 SAMPLES_PER_S = 100_000
 """The speed of writing a file, by which a dry run estimates the time."""
 
@@ -286,23 +284,10 @@ def _server_labels(url: str | None) -> dict[str, str]:
     """Return the labels that a Prometheus adds to the exporter's series: job, instance, others."""
     if url is None:
         return {}
-    try:
-        query = {"query": BUILD_INFO.name}
-        answer = httpx.get(
-            f"{url.rstrip('/')}/api/v1/query",
-            params=query,
-            timeout=TIMEOUT_S,
-            **client_options(url),
-        )
-        samples = answer.raise_for_status().json()["data"]["result"]
-        found = {
-            tuple((k, v) for k, v in sorted(sample["metric"].items()) if k not in OWN_LABELS)
-            for sample in samples
-        }
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError) as error:
-        raise click.BadParameter(
-            f"no answer from Prometheus: {type(error).__name__}", param_hint="--labels-from"
-        ) from None
+    found = {
+        tuple((k, v) for k, v in sorted(sample.metric.items()) if k not in OWN_LABELS)
+        for sample in query(url, BUILD_INFO.name)
+    }
     if len(found) != 1:
         said = "scrapes several exporters" if found else f"has no {BUILD_INFO.name} yet"
         raise click.BadParameter(

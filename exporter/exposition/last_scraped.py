@@ -1,4 +1,4 @@
-"""Reads the last scraped values of this exporter's counters from a Prometheus."""
+"""Reads from a Prometheus what it has scraped of this exporter."""
 
 from collections.abc import Iterator, Mapping
 
@@ -19,13 +19,15 @@ class ScrapesUnavailable(ExporterError):
     """Prometheus gave no answer, or more than one value for a series."""
 
 
-class _Sample(msgspec.Struct):
+class Sample(msgspec.Struct):
+    """A series and its value, with the time of the query in seconds."""
+
     metric: dict[str, str]
     value: tuple[float, str]
 
 
 class _Vector(msgspec.Struct):
-    result: list[_Sample]
+    result: list[Sample]
 
 
 class _Answer(msgspec.Struct):
@@ -41,8 +43,8 @@ def last_scraped(
     ``matching`` are label matchers, for when several exporters have a target of this name. Raises
     ``ScrapesUnavailable``. Source: https://prometheus.io/docs/prometheus/latest/querying/api/#instant-queries
     """
-    found: dict[tuple[str, tuple[str, ...]], _Sample] = {}
-    for sample in _read(url, QUERY.format(target=target, more=f",{matching}" if matching else "")):
+    found: dict[tuple[str, tuple[str, ...]], Sample] = {}
+    for sample in query(url, QUERY.format(target=target, more=f",{matching}" if matching else "")):
         family = families.get(sample.metric["__name__"])
         if family is None or family.kind is not MetricType.COUNTER:
             continue
@@ -60,19 +62,18 @@ def last_scraped(
         yield Shown(name, labels, float(sample.value[1]))
 
 
-def _read(url: str, query: str) -> list[_Sample]:
+def query(url: str, text: str) -> list[Sample]:
+    """Return the result of the instant query ``text``; raise ``ScrapesUnavailable``."""
     try:
-        answer = httpx.post(
+        answer = httpx.get(
             f"{url.rstrip('/')}/api/v1/query",
-            data={"query": query},
+            params={"query": text},
             timeout=TIMEOUT_S,
             **client_options(url),
         )
         read = decode(answer.content, _Answer, "its answer")
     except (httpx.HTTPError, httpx.InvalidURL, SchemaError) as error:
-        raise ScrapesUnavailable(f"--floor-from: cannot query Prometheus: {error}") from None
+        raise ScrapesUnavailable(f"cannot query Prometheus: {error}") from None
     if read.data is None:
-        raise ScrapesUnavailable(
-            f"--floor-from: Prometheus answers HTTP {answer.status_code}: {read.error}"
-        )
+        raise ScrapesUnavailable(f"Prometheus answers HTTP {answer.status_code}: {read.error}")
     return read.data.result

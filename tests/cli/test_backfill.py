@@ -162,7 +162,7 @@ def test_job_and_instance_are_copied_from_a_server(
     assert "version" not in line
     assert "scrapes several exporters; give --label job=" in several.output
     assert "has no chatbot_exporter_build_info yet" in none.output
-    assert "no answer from Prometheus" in ran(scene, "--labels-from", url, labels=()).output
+    assert "cannot query Prometheus: " in ran(scene, "--labels-from", url, labels=()).output
 
 
 def test_a_link_is_written_through_and_what_is_no_file_stays(scene: Scene) -> None:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 from exporter.clock import Clock, SystemClock
 from exporter.simulator import SIMULATORS
@@ -38,10 +39,14 @@ def answering(
 
 @contextmanager
 def answering_json(answer: Callable[[bytes], tuple[int, Any]]) -> Iterator[str]:
-    """Answer each request with the status and the JSON, or bytes, that ``answer`` makes of its body."""
+    """Answer each request with the status and the JSON, or bytes, that ``answer`` makes of it.
+
+    ``answer`` is given the body, or the query of the URL where there is none.
+    """
 
     def handle(request: BaseHTTPRequestHandler) -> None:
-        status, found = answer(request.rfile.read(int(request.headers.get("Content-Length", 0))))
+        body = request.rfile.read(int(request.headers.get("Content-Length", 0)))
+        status, found = answer(body or urlsplit(request.path).query.encode())
         request.send_response(status)
         request.end_headers()
         request.wfile.write(found if isinstance(found, bytes) else json.dumps(found).encode())
