@@ -4,22 +4,30 @@ Random examples come from a new seed each time, in CI from the same one: a chang
 not its luck. ``HYPOTHESIS_PROFILE=thorough`` runs ten times the examples.
 """
 
+import asyncio
+import inspect
+import io
+import logging
 import os
 import shutil
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+import structlog
 from hypothesis import HealthCheck, Phase, settings
 
 from exporter.ledger import engine
 from exporter.ledger.store import Ledger
 from exporter.ledger.tables import metadata
+from exporter.logs import configure_logs
 from exporter.model.families import NORMALISED
 from tests.support.driver import scratch
 from tests.support.postgresql import PostgreSQL, server
-from tests.support.virtual import VirtualClock
+from tests.support.virtual import VirtualClock, run_virtual
 
 pytest.register_assert_rewrite(  # so that their asserts explain themselves
     "tests.e2e.processes", "tests.faults.bench"
@@ -70,6 +78,49 @@ def emptied(postgresql_server: PostgreSQL) -> Iterator[Callable[[int], str]]:
     yield empty
     for each in made:
         each.dispose()
+
+
+@pytest.fixture
+def logs_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Take back at the end what ``configure_logs`` has changed."""
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
+
+
+@pytest.fixture
+def lines(logs_as_before: None) -> io.StringIO:
+    """Return the log of all that happens, as JSON."""
+    del logs_as_before
+    stream = io.StringIO()
+    configure_logs("debug", "json", stream=stream)
+    return stream
+
+
+@pytest.fixture
+def clock() -> VirtualClock:
+    """Return the clock on which a test runs that is a coroutine."""
+    return VirtualClock()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run a test that is a coroutine: in virtual time, unless it is marked otherwise."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    given = {
+        name: pyfuncitem.funcargs[name] for name in inspect.signature(pyfuncitem.obj).parameters
+    }
+    if pyfuncitem.get_closest_marker("real_time"):
+        asyncio.run(pyfuncitem.obj(**given))
+    else:
+        run_virtual(pyfuncitem.obj(**given), pyfuncitem._request.getfixturevalue("clock"))
+    return True
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,29 +20,10 @@ import structlog
 from exporter.errors import SchemaError
 from exporter.logs import HIDDEN, LogSink, Redactor, configure_logs, describe_exception, hide
 from tests.faults.bench import Bench
-from tests.support.virtual import run_virtual
 
+pytestmark = pytest.mark.usefixtures("logs_as_before")
 CANARY = 'sk-C4n4ry/7f3a+"Secret\\'
 WORDS = "my iban is DE00 C4n4ry"
-
-
-@pytest.fixture(autouse=True)
-def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
-    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    structlog.reset_defaults()
-
-
-@pytest.fixture
-def lines() -> io.StringIO:
-    stream = io.StringIO()
-    configure_logs("debug", "json", stream=stream)
-    return stream
 
 
 def written(stream: io.StringIO) -> list[dict[str, Any]]:
@@ -123,13 +103,10 @@ def test_an_uncaught_exception_is_one_line_without_its_text(lines: io.StringIO) 
     assert "C4n4ry" not in lines.getvalue()
 
 
-def test_a_task_that_nobody_awaits_says_nothing_of_its_error(lines: io.StringIO) -> None:
-    async def main() -> None:
-        asyncio.get_running_loop().call_exception_handler(
-            {"message": f"Exception in callback f({WORDS!r})", "exception": ValueError(WORDS)}
-        )
-
-    asyncio.run(main())
+async def test_a_task_that_nobody_awaits_says_nothing_of_its_error(lines: io.StringIO) -> None:
+    asyncio.get_running_loop().call_exception_handler(
+        {"message": f"Exception in callback f({WORDS!r})", "exception": ValueError(WORDS)}
+    )
 
     (line,) = written(lines)
     assert (line["event"], line["logger"]) == ("Exception in callback f", "asyncio")
@@ -163,18 +140,15 @@ def test_a_secret_that_begins_with_an_older_one_is_hidden_whole() -> None:
     assert redactor.clean("sent key-2026-rotated-S3cret") == f"sent {HIDDEN}"
 
 
-def test_a_poll_is_one_line_at_debug_and_a_change_of_state_one_above(
+async def test_a_poll_is_one_line_at_debug_and_a_change_of_state_one_above(
     tmp_path: Path, lines: io.StringIO
 ) -> None:
     bench = Bench(tmp_path, ["flowxo"], {"interval": "10s", "slow_interval": "1h"})
     recovers_ms = bench.clock.now_ms() + 60_000
     bench.service.faults.on("unavailable", when=lambda call: call.now_ms < recovers_ms)
 
-    async def main() -> None:
-        async with bench.running():
-            await bench.wait(180)
-
-    run_virtual(main(), bench.clock)
+    async with bench.running():
+        await bench.wait(180)
 
     ours = [line for line in written(lines) if line.get("query") == "hourly"]
     polls = [line for line in ours if line["event"] == "polled"]

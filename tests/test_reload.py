@@ -24,7 +24,7 @@ from exporter.providers import PROVIDERS
 from tests.faults.bench import Bench
 from tests.support.running import exporter
 from tests.support.vendors import Vendors, read
-from tests.support.virtual import VirtualClock, inline, run_virtual
+from tests.support.virtual import VirtualClock, inline
 
 FILE = """\
 version: 1
@@ -77,19 +77,16 @@ class Reload:
     """An exporter on all vendors that does not poll, and its reload while the ledger fails."""
 
     folder: Path
+    clock: VirtualClock
     blocking: Blocking = waits_for_none
 
     def __post_init__(self) -> None:
-        clock = VirtualClock()
         rng = random.Random(1)  # noqa: S311 - the same jitter each time
-        self.document = Vendors(clock).document() | {
+        self.document = Vendors(self.clock).document() | {
             "ledger": {"url": f"sqlite:///{self.folder}/ledger.db"}
         }
-        environment = Environment(
-            clock=clock, rng=rng, providers=PROVIDERS, offload=inline, blocking=self.blocking
-        )
+        environment = Environment(self.clock, rng, PROVIDERS, inline, blocking=self.blocking)
         self.app = App(read(self.document), environment)
-        self.clock = clock
 
     def targets(self, **changes: Mapping[str, Any] | None) -> Settings:
         """Return the settings with targets changed, or, for None, left out."""
@@ -100,24 +97,22 @@ class Reload:
         ]
         return read(self.document | {"targets": targets})
 
-    def run(self, settings: Settings, patched: pytest.MonkeyPatch, *steps: str) -> tuple[str, ...]:
+    async def run(
+        self, settings: Settings, patched: pytest.MonkeyPatch, *steps: str
+    ) -> tuple[str, ...]:
         """Reload ``settings`` while ``steps`` of the ledger fail; return the reload's errors."""
-
-        async def main() -> tuple[str, ...]:
-            async with self.app.opened():
-                with patched.context() as failing:
-                    for step in steps:
-                        failing.setattr(Ledger, step, _fail)
-                    result = await self.app.reload(lambda: settings)
-                self.status = self.app.status()
-            return result
-
-        return run_virtual(main(), self.clock)
+        async with self.app.opened():
+            with patched.context() as failing:
+                for step in steps:
+                    failing.setattr(Ledger, step, _fail)
+                result = await self.app.reload(lambda: settings)
+            self.status = self.app.status()
+        return result
 
 
 @pytest.fixture
-def reload(tmp_path: Path) -> Reload:
-    return Reload(tmp_path)
+def reload(tmp_path: Path, clock: VirtualClock) -> Reload:
+    return Reload(tmp_path, clock)
 
 
 async def _hanging(_key: object, _call: object) -> Any:
@@ -129,11 +124,11 @@ def _fail(*_arguments: object, **_keywords: object) -> None:
 
 
 @pytest.mark.parametrize("step", ["close_circuits", "views"])
-def test_settings_in_force_are_not_reported_as_refused_when_a_later_step_fails(
+async def test_settings_in_force_are_not_reported_as_refused_when_a_later_step_fails(
     reload: Reload, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     changed = reload.targets(xenioo=None)
-    errors = reload.run(changed, monkeypatch, step)
+    errors = await reload.run(changed, monkeypatch, step)
 
     page = reload.app.telemetry.exposed(openmetrics=False).decode()
     assert errors == ()
@@ -143,33 +138,33 @@ def test_settings_in_force_are_not_reported_as_refused_when_a_later_step_fails(
     assert "chatbot_exporter_config_last_reload_successful 1" in page
 
 
-def test_a_page_that_cannot_be_read_keeps_no_circuit_of_a_changed_target_open(
+async def test_a_page_that_cannot_be_read_keeps_no_circuit_of_a_changed_target_open(
     reload: Reload, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     closed: list[list[str]] = []
     monkeypatch.setattr(Ledger, "close_circuits", lambda _ledger, names: closed.append(names))
 
-    reload.run(reload.targets(flowxo={"settle": "2h"}), monkeypatch, "views")
+    await reload.run(reload.targets(flowxo={"settle": "2h"}), monkeypatch, "views")
 
     assert closed == [["flowxo"]]
 
 
-def test_a_settings_file_that_hangs_stops_no_poll_and_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_a_settings_file_that_hangs_stops_no_poll_and_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: VirtualClock
 ) -> None:
-    reload = Reload(tmp_path, blocking=_hanging)
+    reload = Reload(tmp_path, clock, blocking=_hanging)
 
-    (message,) = reload.run(reload.targets(xenioo=None), monkeypatch)
+    (message,) = await reload.run(reload.targets(xenioo=None), monkeypatch)
 
     assert "could not be read within 5 s" in message
     assert reload.app.healthy()
     assert "xenioo" in {each.name for each in reload.status.targets}
 
 
-def test_settings_that_the_ledger_refuses_change_nothing(
+async def test_settings_that_the_ledger_refuses_change_nothing(
     reload: Reload, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    errors = reload.run(reload.targets(xenioo=None), monkeypatch, "sync_queries")
+    errors = await reload.run(reload.targets(xenioo=None), monkeypatch, "sync_queries")
 
     assert errors == ("disk full",)
     assert reload.status.config_hash == read(reload.document).source.digest
@@ -194,8 +189,9 @@ class Slow(httpx.AsyncBaseTransport):
             self._now -= 1
 
 
-def test_a_query_that_gets_another_meaning_is_not_asked_twice_at_once(tmp_path: Path) -> None:
-    clock = VirtualClock()
+async def test_a_query_that_gets_another_meaning_is_not_asked_twice_at_once(
+    tmp_path: Path, clock: VirtualClock
+) -> None:
     vendor = Slow(clock)
 
     def settings(project: str) -> Settings:
@@ -205,18 +201,15 @@ def test_a_query_that_gets_another_meaning_is_not_asked_twice_at_once(tmp_path: 
             {"version": 1, "allow_inline_secrets": True, "ledger": ledger, "targets": [target]}
         )
 
-    async def main() -> None:
-        async with exporter(settings("shop"), clock, vendor) as app:
-            for project in ("eu", "us"):
-                await clock.sleep(5)
-                assert not await app.reload(partial(settings, project))
+    async with exporter(settings("shop"), clock, vendor) as app:
+        for project in ("eu", "us"):
             await clock.sleep(5)
-
-    run_virtual(main(), clock)
+            assert not await app.reload(partial(settings, project))
+        await clock.sleep(5)
     assert vendor.most == 1
 
 
-def test_counts_of_a_removed_target_are_forgotten_and_those_in_the_ledger_come_back(
+async def test_counts_of_a_removed_target_are_forgotten_and_those_in_the_ledger_come_back(
     reload: Reload, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gone, live = (
@@ -226,17 +219,14 @@ def test_counts_of_a_removed_target_are_forgotten_and_those_in_the_ledger_come_b
     app, counts = reload.app, reload.app.telemetry
     monkeypatch.setattr(Ledger, "self_counts", lambda _, _target=None: {gone: 5.0, live: 2.0})
 
-    async def main() -> None:
-        async with app.opened():
-            counts.add({gone: 1, live: 1})
-            assert not await app.reload(lambda: reload.targets(xenioo=None))
-            counts.add({gone: 1})  # by a poll that was under way
-            assert "xenioo" not in counts.counts
-            assert counts.counts["flowxo"][live] == 3
-            assert not await app.reload(reload.targets)
-            assert (counts.counts["xenioo"][gone], counts.counts["flowxo"][live]) == (5, 3)
-
-    run_virtual(main(), reload.clock)
+    async with app.opened():
+        counts.add({gone: 1, live: 1})
+        assert not await app.reload(lambda: reload.targets(xenioo=None))
+        counts.add({gone: 1})  # by a poll that was under way
+        assert "xenioo" not in counts.counts
+        assert counts.counts["flowxo"][live] == 3
+        assert not await app.reload(reload.targets)
+        assert (counts.counts["xenioo"][gone], counts.counts["flowxo"][live]) == (5, 3)
 
 
 def refused() -> Settings:
@@ -244,41 +234,37 @@ def refused() -> Settings:
 
 
 @pytest.mark.parametrize("good", [True, False])
-def test_a_target_that_did_not_change_keeps_its_circuit(*, good: bool, tmp_path: Path) -> None:
+async def test_a_target_that_did_not_change_keeps_its_circuit(
+    *, good: bool, tmp_path: Path
+) -> None:
     bench = Bench(tmp_path, ["flowxo"])
     bench.service.faults.on("unauthorized")
 
-    async def main() -> None:
-        async with bench.running():
-            await bench.wait(20)
-            asked = len(bench.service.requests)
-            before = bench.values("chatbot_exporter_next_poll_timestamp_seconds")
+    async with bench.running():
+        await bench.wait(20)
+        asked = len(bench.service.requests)
+        before = bench.values("chatbot_exporter_next_poll_timestamp_seconds")
 
-            result = await bench.app.reload(bench._read_settings if good else refused)
-            await bench.wait(30)
+        result = await bench.app.reload(bench._read_settings if good else refused)
+        await bench.wait(30)
 
-            assert (not result) is good
-            assert len(bench.service.requests) == asked == 3
-            assert bench.own("circuit_open") == 1
-            assert bench.values("chatbot_exporter_next_poll_timestamp_seconds") == before
-
-    run_virtual(main(), bench.clock)
+        assert (not result) is good
+        assert len(bench.service.requests) == asked == 3
+        assert bench.own("circuit_open") == 1
+        assert bench.values("chatbot_exporter_next_poll_timestamp_seconds") == before
 
 
-def test_a_target_that_changed_is_tried_at_once(tmp_path: Path) -> None:
+async def test_a_target_that_changed_is_tried_at_once(tmp_path: Path) -> None:
     bench = Bench(tmp_path, ["flowxo"])
     bench.service.faults.on("unauthorized")
 
-    async def main() -> None:
-        async with bench.running():
-            await bench.wait(20)
-            bench.service.faults.off("unauthorized")
-            bench.settings = {"settle": "2h"}
+    async with bench.running():
+        await bench.wait(20)
+        bench.service.faults.off("unauthorized")
+        bench.settings = {"settle": "2h"}
 
-            await bench.app.reload(bench._read_settings)
-            await bench.wait(10)
+        await bench.app.reload(bench._read_settings)
+        await bench.wait(10)
 
-            assert [seen.status for seen in bench.service.requests] == [401] * 3 + [200] * 3
-            assert bench.own("circuit_open") == 0
-
-    run_virtual(main(), bench.clock)
+        assert [seen.status for seen in bench.service.requests] == [401] * 3 + [200] * 3
+        assert bench.own("circuit_open") == 0

@@ -1,6 +1,5 @@
 """``simulate``: a fake vendor on a port."""
 
-import asyncio
 import os
 import signal
 import socket
@@ -34,17 +33,15 @@ def test_the_printed_settings_are_valid(provider: str, tmp_path: Path) -> None:
     assert "1 target, " in result.stdout
 
 
+@pytest.mark.real_time
 @pytest.mark.parametrize("provider", ["flowxo", "voiceflow"])
-def test_a_fake_listens_where_its_settings_say(provider: str) -> None:
-    async def main() -> httpx.Response:
-        async with (
-            simulated(provider, port=0, seed=1) as settings,
-            httpx.AsyncClient() as client,
-        ):
-            (target,) = yaml.safe_load(settings)["targets"]
-            return await client.get(f"{target['base_url']}/insights")
-
-    answer = asyncio.run(main())
+async def test_a_fake_listens_where_its_settings_say(provider: str) -> None:
+    async with (
+        simulated(provider, port=0, seed=1) as settings,
+        httpx.AsyncClient() as client,
+    ):
+        (target,) = yaml.safe_load(settings)["targets"]
+        answer = await client.get(f"{target['base_url']}/insights")
 
     assert answer.status_code == {"flowxo": 401, "voiceflow": 404}[provider]
 

@@ -24,7 +24,7 @@ from exporter.web.page import render
 from tests.faults.bench import Bench
 from tests.support.served import document
 from tests.support.vendors import read
-from tests.support.virtual import run_virtual
+from tests.support.virtual import VirtualClock
 
 MINUTE_S = 60
 HOUR_S = 3_600
@@ -128,32 +128,31 @@ class Walk(Bench):
 
 
 @pytest.fixture
-def walk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Walk:
+def walk(tmp_path: Path, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch) -> Walk:
     monkeypatch.setattr(app, "TICK_S", 5)  # hours pass, in which half seconds make no difference
     monkeypatch.setattr(poller, "IDLE_S", 15)
-    return Walk(tmp_path, NAMES, traffic=Traffic(1, per_hour=6), scrape_s=300)
+    return Walk(tmp_path, NAMES, traffic=Traffic(1, per_hour=6), scrape_s=300, clock=clock)
 
 
-def test_a_wrong_key_is_reported_and_a_right_one_in_its_file_is_taken_at_once(walk: Walk) -> None:
+async def test_a_wrong_key_is_reported_and_a_right_one_in_its_file_is_taken_at_once(
+    walk: Walk,
+) -> None:
     for name in NAMES:
         walk.give(name, WRONG)
 
-    async def main() -> None:
-        async with walk.running():
-            await walk.wait(30)
-            for name in NAMES:
-                walk.reported(name, "auth", "the ", "key", KEY)
-                assert walk.states(name) == {State.CIRCUIT_OPEN}
-                assert walk.own("circuit_open", target=name) == 1
+    async with walk.running():
+        await walk.wait(30)
+        for name in NAMES:
+            walk.reported(name, "auth", "the ", "key", KEY)
+            assert walk.states(name) == {State.CIRCUIT_OPEN}
+            assert walk.own("circuit_open", target=name) == 1
 
-                walk.give(name, walk.keys[name])
+            walk.give(name, walk.keys[name])
 
-            await walk.wait(30)
-            for name in NAMES:
-                walk.recovered(name)
-                assert walk.lines(name, "trying a new key")
-
-    run_virtual(main(), walk.clock)
+        await walk.wait(30)
+        for name in NAMES:
+            walk.recovered(name)
+            assert walk.lines(name, "trying a new key")
     assert "C4n4ry" not in str(walk.logged)
 
 
@@ -169,29 +168,26 @@ def test_a_wrong_key_is_reported_and_a_right_one_in_its_file_is_taken_at_once(wa
     ],
     ids=["a revoked key", "a project that is gone"],
 )
-def test_an_error_is_reported_while_counters_stay(
+async def test_an_error_is_reported_while_counters_stay(
     walk: Walk, fault: str, reason: str, messages: tuple[str, ...]
 ) -> None:
-    async def main() -> None:
-        async with walk.running():
-            await walk.wait(10 * MINUTE_S)
-            assert [walk.states(name) for name in NAMES] == [{State.OK}] * len(NAMES)
-            walk.trouble(fault, **({"status": 404} if fault == "refused" else {}))
-            await walk.wait(2 * MINUTE_S)  # until every new series has been shown as 0
-            before = walk.counters()
+    async with walk.running():
+        await walk.wait(10 * MINUTE_S)
+        assert [walk.states(name) for name in NAMES] == [{State.OK}] * len(NAMES)
+        walk.trouble(fault, **({"status": 404} if fault == "refused" else {}))
+        await walk.wait(2 * MINUTE_S)  # until every new series has been shown as 0
+        before = walk.counters()
 
-            await walk.wait(HOUR_S + 5 * MINUTE_S)
+        await walk.wait(HOUR_S + 5 * MINUTE_S)
 
-            assert walk.counters() == before
-            assert len(before) > len(NAMES)
-            for name in NAMES:
-                walk.reported(name, reason, ENDPOINTS[name], *messages)
-                assert reason != "auth" or walk.states(name) == {State.CIRCUIT_OPEN}
+        assert walk.counters() == before
+        assert len(before) > len(NAMES)
+        for name in NAMES:
+            walk.reported(name, reason, ENDPOINTS[name], *messages)
+            assert reason != "auth" or walk.states(name) == {State.CIRCUIT_OPEN}
 
-            for service in walk.services.values():
-                service.faults.off(fault)
-            await walk.wait(2 * HOUR_S)
-            for name in NAMES:
-                walk.recovered(name)
-
-    run_virtual(main(), walk.clock)
+        for service in walk.services.values():
+            service.faults.off(fault)
+        await walk.wait(2 * HOUR_S)
+        for name in NAMES:
+            walk.recovered(name)

@@ -22,7 +22,7 @@ from exporter.model.query import Budget, QueryKey
 from exporter.telemetry.counters import FAMILIES, Telemetry
 from exporter.web import app
 from tests.support.builders import spec
-from tests.support.virtual import VirtualClock, run_virtual
+from tests.support.virtual import VirtualClock
 
 FIRST, SECOND, THIRD = KEYS = [("shop", name) for name in ("first", "second", "third")]
 ACCOUNT = Budget("account", 60_000)
@@ -52,14 +52,14 @@ class Parts:
     """A publisher that reads one query at a time, of a ledger that is made up.
 
     Where ``fails_at`` is read next, the ledger fails; where ``reloads_at``, a reload leaves that
-    query alone. It answers after ``seconds``; where it is shared and in ``error``, it has no changes.
+    query alone. It answers after ``seconds``, and is then shared; in ``error``, it has no changes.
     """
 
     server = 1
 
-    def __init__(self, seconds: float = 0.0, *, shared: bool = False) -> None:
-        self.seconds, self.shared, self.error = seconds, shared, False
-        self.clock = VirtualClock()
+    def __init__(self, clock: VirtualClock, seconds: float = 0.0) -> None:
+        self.seconds, self.shared, self.error = seconds, seconds > 0, False
+        self.clock = clock
         self.states = {
             key: QueryState(
                 *key, "flowxo", 0, 0, 0, 0, 0, 0, None, None, 0, "closed", quarantined=False
@@ -139,140 +139,124 @@ class Parts:
 
 
 @pytest.fixture
-def parts(monkeypatch: pytest.MonkeyPatch) -> Parts:
+def parts(monkeypatch: pytest.MonkeyPatch, clock: VirtualClock) -> Parts:
     monkeypatch.setattr(publisher, "CONFIRMED_AT_ONCE", 1)
-    return Parts()
+    return Parts(clock)
 
 
-def test_a_reload_may_remove_a_query_of_a_part_that_was_read(parts: Parts) -> None:
-    async def main() -> None:
-        await parts.publisher.restart(SHARED)
-        parts.reloads_at = SECOND
-        await parts.publisher.refresh(FIRST, SECOND)
-
-    run_virtual(main(), parts.clock)
+async def test_a_reload_may_remove_a_query_of_a_part_that_was_read(parts: Parts) -> None:
+    await parts.publisher.restart(SHARED)
+    parts.reloads_at = SECOND
+    await parts.publisher.refresh(FIRST, SECOND)
 
     assert [state.query for state, _ in parts.publisher.states] == ["second"]
 
 
-def test_what_shares_a_budget_is_read_though_a_later_part_fails(parts: Parts) -> None:
-    async def main() -> None:
-        await parts.publisher.restart(SHARED)
-        await parts.refresh_failing(FIRST, SECOND)
-
-    run_virtual(main(), parts.clock)
+async def test_what_shares_a_budget_is_read_though_a_later_part_fails(parts: Parts) -> None:
+    await parts.publisher.restart(SHARED)
+    await parts.refresh_failing(FIRST, SECOND)
 
     assert {*parts.read} == {SECOND, THIRD}
 
 
-def test_who_waits_for_the_target_is_read_anew_though_an_earlier_part_read_it(parts: Parts) -> None:
-    async def main() -> None:
-        await parts.publisher.restart(SPECS)
-        asked = replace(parts.states[SECOND], last_reason="throttled", next_poll_ms=900_000)
-        parts.states[SECOND] = asked
-        parts.read.clear()
-        await parts.publisher.refresh(FIRST, SECOND)
-
-    run_virtual(main(), parts.clock)
+async def test_who_waits_for_the_target_is_read_anew_though_an_earlier_part_read_it(
+    parts: Parts,
+) -> None:
+    await parts.publisher.restart(SPECS)
+    asked = replace(parts.states[SECOND], last_reason="throttled", next_poll_ms=900_000)
+    parts.states[SECOND] = asked
+    parts.read.clear()
+    await parts.publisher.refresh(FIRST, SECOND)
 
     assert sorted(parts.read) == [FIRST, FIRST, SECOND, THIRD]
 
 
-def test_a_target_is_published_though_a_later_part_fails(parts: Parts) -> None:
-    async def main() -> bytes:
-        other = ("store", "first")
-        await parts.publisher.restart(SPECS | {other: spec(target="store", name="first")})
-        parts.states[FIRST] = replace(parts.states[FIRST], last_success_ms=77_000)
-        await parts.refresh_failing(FIRST, other)
-        return b"".join(parts.page.scrape(openmetrics=False, gzip=False))
+async def test_a_target_is_published_though_a_later_part_fails(parts: Parts) -> None:
+    other = ("store", "first")
+    await parts.publisher.restart(SPECS | {other: spec(target="store", name="first")})
+    parts.states[FIRST] = replace(parts.states[FIRST], last_success_ms=77_000)
+    await parts.refresh_failing(FIRST, other)
 
-    page = run_virtual(main(), parts.clock).decode()
-
+    page = b"".join(parts.page.scrape(openmetrics=False, gzip=False)).decode()
     assert [line for line in page.splitlines() if line.endswith(" 77")]
 
 
-def test_new_series_of_a_query_that_is_gone_keep_back_no_others(parts: Parts) -> None:
-    async def main() -> None:
-        parts.pending = {FIRST: ((1, 0),), SECOND: ((2, 0),)}
-        await parts.publisher.restart(SPECS)
-        parts.page.scrape(openmetrics=False, gzip=False)
-        del parts.states[FIRST]  # such as by newer settings of another replica
-        for _ in range(3):
-            await parts.publisher.tick()
-
-    run_virtual(main(), parts.clock)
+async def test_new_series_of_a_query_that_is_gone_keep_back_no_others(parts: Parts) -> None:
+    parts.pending = {FIRST: ((1, 0),), SECOND: ((2, 0),)}
+    await parts.publisher.restart(SPECS)
+    parts.page.scrape(openmetrics=False, gzip=False)
+    del parts.states[FIRST]  # such as by newer settings of another replica
+    for _ in range(3):
+        await parts.publisher.tick()
 
     assert 2 in parts.confirmed
 
 
-def test_a_query_is_down_until_a_poll_is_committed_here_or_by_another_replica(
+async def test_a_query_is_down_until_a_poll_is_committed_here_or_by_another_replica(
     parts: Parts,
 ) -> None:
-    async def main() -> list[bool]:
-        found = []
-        polled = replace(parts.states[FIRST], last_success_ms=parts.clock.now_ms() - 60_000)
-        parts.states[FIRST] = polled
-        await parts.publisher.restart({FIRST: SPECS[FIRST]})
-        claimed = replace(polled, last_attempt_ms=parts.clock.now_ms())
-        other = replace(claimed, last_success_ms=parts.clock.now_ms())
-        parts.publisher.not_committed(FIRST, polled.last_outcome)
-        for state in (claimed, claimed, other):
-            parts.states[FIRST] = state
-            await parts.publisher.refresh(FIRST)
-            found += [up for _, up in parts.publisher.states]
-        parts.publisher.not_committed(FIRST, polled.last_outcome)  # of before the other's poll
-        return found + [up for _, up in parts.publisher.states]
+    found = []
+    polled = replace(parts.states[FIRST], last_success_ms=parts.clock.now_ms() - 60_000)
+    parts.states[FIRST] = polled
+    await parts.publisher.restart({FIRST: SPECS[FIRST]})
+    claimed = replace(polled, last_attempt_ms=parts.clock.now_ms())
+    other = replace(claimed, last_success_ms=parts.clock.now_ms())
+    parts.publisher.not_committed(FIRST, polled.last_outcome)
+    for state in (claimed, claimed, other):
+        parts.states[FIRST] = state
+        await parts.publisher.refresh(FIRST)
+        found += [up for _, up in parts.publisher.states]
+    parts.publisher.not_committed(FIRST, polled.last_outcome)  # of before the other's poll
+    found += [up for _, up in parts.publisher.states]
 
-    assert run_virtual(main(), parts.clock) == [False, False, True, True]
+    assert found == [False, False, True, True]
 
 
 @pytest.mark.parametrize(
     ("takes_s", "verified"), [(1.7, [False, True, True]), (9.0, [False, False, False])]
 )
-def test_a_view_is_unverified_before_scrapes_give_it_up(
-    takes_s: float, verified: list[bool]
+async def test_a_view_is_unverified_before_scrapes_give_it_up(
+    takes_s: float, verified: list[bool], clock: VirtualClock
 ) -> None:
-    slow = Parts(takes_s, shared=True)
-
-    assert run_virtual(slow.verified_after(1.6, 1.9, 9.1), slow.clock) == verified
+    assert await Parts(clock, takes_s).verified_after(1.6, 1.9, 9.1) == verified
 
 
-def test_a_view_that_was_verified_counts_for_less_than_two_seconds() -> None:
-    slow = Parts(0.1, shared=True)
+async def test_a_view_that_was_verified_counts_for_less_than_two_seconds(
+    clock: VirtualClock,
+) -> None:
+    slow = Parts(clock, 0.1)
 
-    async def main() -> list[bool]:
-        assert await slow.follower.verify()
-        slow.seconds = 9.0
-        found = await slow.verified_after(1.8, app.VERIFY_S, 9.2)
-        slow.seconds = 0.1
-        return [*found, await slow.follower.verify()]
-
-    assert run_virtual(main(), slow.clock) == [True, False, False, True]
+    assert await slow.follower.verify()
+    slow.seconds = 9.0
+    assert await slow.verified_after(1.8, app.VERIFY_S, 9.2) == [True, False, False]
+    slow.seconds = 0.1
+    assert await slow.follower.verify()
 
 
-def test_who_waits_for_two_checks_has_no_answer_though_each_is_in_time() -> None:
+async def test_who_waits_for_two_checks_has_no_answer_though_each_is_in_time(
+    clock: VirtualClock,
+) -> None:
     """A scrape that comes while a check is under way waits for the next one, and gives up."""
-    slow = Parts(1.2, shared=True)
+    slow = Parts(clock, 1.2)
 
-    async def main() -> tuple[list[bool], bool]:
-        first = asyncio.create_task(slow.follower.verify())
-        await slow.clock.sleep(0.1)
-        second = asyncio.create_task(slow.follower.verify())
-        verified = []
-        for at_s in (1.3, 0.1 + app.VERIFY_S, 2.5):
-            await slow.clock.sleep(at_s - slow.clock.monotonic())
-            verified.append(slow.follower.verified)
-        assert await first
-        return verified, await second
+    first = asyncio.create_task(slow.follower.verify())
+    await slow.clock.sleep(0.1)
+    second = asyncio.create_task(slow.follower.verify())
+    verified = []
+    for at_s in (1.3, 0.1 + app.VERIFY_S, 2.5):
+        await slow.clock.sleep(at_s - slow.clock.monotonic())
+        verified.append(slow.follower.verified)
 
-    assert run_virtual(main(), slow.clock) == ([True, False, False], False)
+    assert await first
+    assert not await second
+    assert verified == [True, False, False]
 
 
-def test_a_ledger_that_fails_leaves_the_view_unverified() -> None:
-    slow = Parts(0.1, shared=True)
+async def test_a_ledger_that_fails_leaves_the_view_unverified(clock: VirtualClock) -> None:
+    slow = Parts(clock, 0.1)
     slow.error = True
 
-    assert run_virtual(slow.verified_after(0.2), slow.clock) == [False]
+    assert await slow.verified_after(0.2) == [False]
 
 
 def found(server: int, *, went_back: bool = False, alive: str = "", missing: str = "") -> Changes:

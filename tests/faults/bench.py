@@ -140,7 +140,7 @@ class Bench:
     traffic: Traffic = field(default_factory=lambda: Traffic(7, per_hour=60))
     scrape_s: float = SCRAPE_EVERY_S
     kinds: Mapping[str, Provider] = field(default_factory=lambda: PROVIDERS)
-    clock: VirtualClock = field(default_factory=VirtualClock)
+    clock: VirtualClock = field(default_factory=VirtualClock.running)
     scraped: Samples = field(default_factory=dict)
     falls: set[str] = field(default_factory=set)
 

@@ -17,7 +17,6 @@ from exporter.simulator.faults import GENERIC
 from exporter.simulator.traffic import Traffic
 from tests.faults.bench import SCRAPE_EVERY_S, Bench, case_of
 from tests.support.fault_matrix import MATRIX, NOT_ERRORS, Errors, expected
-from tests.support.virtual import run_virtual
 
 SETTINGS = {"interval": "1m", "lookback": "2h", "slow_interval": "1m", "zero_hold": "1s"}
 
@@ -163,7 +162,7 @@ async def inject(bench: Bench, kind: str, fault: str) -> None:
 
 
 @pytest.mark.parametrize(("kind", "fault"), CASES)
-def test_a_fault_leaves_counters_alone_is_named_and_is_recovered_from(
+async def test_a_fault_leaves_counters_alone_is_named_and_is_recovered_from(
     kind: str, fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scenario = SCENARIOS[kind]
@@ -173,19 +172,16 @@ def test_a_fault_leaves_counters_alone_is_named_and_is_recovered_from(
     settings = {**SETTINGS, **scenario.settings}
     bench = Bench(tmp_path, [kind], settings, made_up(scenario.per_hour), scenario.scrape_s)
 
-    async def main() -> None:
-        from_ms = bench.vendor.hold()
-        async with bench.running():
-            await bench.begin()
-            await bench.wait(scenario.grows_s)
-            await inject(bench, kind, fault)
+    from_ms = bench.vendor.hold()
+    async with bench.running():
+        await bench.begin()
+        await bench.wait(scenario.grows_s)
+        await inject(bench, kind, fault)
 
-            to_ms = bench.vendor.hold()
-            for mode in scenario.still:
-                bench.service.faults.on(mode)
-            await bench.until(bench.all_polled, scenario.patience_s)
-            await bench.wait(scenario.calm_s)
-            equals_truth(bench, kind, from_ms, to_ms)
-
-    run_virtual(main(), bench.clock)
+        to_ms = bench.vendor.hold()
+        for mode in scenario.still:
+            bench.service.faults.on(mode)
+        await bench.until(bench.all_polled, scenario.patience_s)
+        await bench.wait(scenario.calm_s)
+        equals_truth(bench, kind, from_ms, to_ms)
     assert bench.falls == set()

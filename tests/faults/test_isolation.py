@@ -9,7 +9,7 @@ import pytest
 from exporter.config.model import Settings
 from tests.support.running import exporter
 from tests.support.vendors import read
-from tests.support.virtual import VirtualClock, run_virtual
+from tests.support.virtual import VirtualClock
 
 HANGING = 100
 HEALTHY = "healthy.test"
@@ -55,14 +55,13 @@ def settings(folder: Path) -> Settings:
 
 
 @pytest.mark.slow
-def test_a_hundred_hanging_vendors_cost_a_healthy_one_no_poll(tmp_path: Path) -> None:
-    clock, network = VirtualClock(), Network()
+async def test_a_hundred_hanging_vendors_cost_a_healthy_one_no_poll(
+    tmp_path: Path, clock: VirtualClock
+) -> None:
+    network = Network()
 
-    async def main() -> None:
-        async with exporter(settings(tmp_path), clock, network):
-            await clock.sleep(SECONDS)
-
-    run_virtual(main(), clock)
+    async with exporter(settings(tmp_path), clock, network):
+        await clock.sleep(SECONDS)
 
     assert len(network.hanging) == HANGING
     assert network.polls >= SECONDS // INTERVAL_S - 1

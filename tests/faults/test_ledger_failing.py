@@ -15,7 +15,6 @@ from exporter.ledger.rows import Claim
 from exporter.ledger.store import Ledger
 from exporter.status import State
 from tests.faults.bench import Bench
-from tests.support.virtual import run_virtual
 
 SETTINGS = {"interval": "1m", "slow_interval": "1m", "lookback": "2h", "zero_hold": "1s"}
 UP = "chatbot_exporter_target_up"
@@ -58,7 +57,7 @@ def up(bench: Bench) -> set[float]:
     return set(bench.values(UP))
 
 
-def test_a_query_whose_poll_is_not_recorded_is_down_though_others_are(
+async def test_a_query_whose_poll_is_not_recorded_is_down_though_others_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench = Bench(tmp_path, ["flowxo", "inkeep"], SETTINGS)
@@ -69,68 +68,61 @@ def test_a_query_whose_poll_is_not_recorded_is_down_though_others_are(
             return apply(ledger, claim, *args, **kwargs)
         raise LedgerConflict("another replica is in the way")
 
-    async def main() -> None:
-        async with bench.running():
-            await bench.until(bench.all_polled, 60)
-            with monkeypatch.context() as failing:
-                failing.setattr(Ledger, "apply", conflict)
-                failing.setattr(Ledger, "fail", conflict)
-                await bench.until(lambda: 0 in up(bench), 70)
-                for _ in range(20):
-                    await bench.wait(1)
-                    assert 0 in bench.values(UP, target="flowxo")
-            await bench.until(bench.all_polled, 120)
-
-    run_virtual(main(), bench.clock)
+    async with bench.running():
+        await bench.until(bench.all_polled, 60)
+        with monkeypatch.context() as failing:
+            failing.setattr(Ledger, "apply", conflict)
+            failing.setattr(Ledger, "fail", conflict)
+            await bench.until(lambda: 0 in up(bench), 70)
+            for _ in range(20):
+                await bench.wait(1)
+                assert 0 in bench.values(UP, target="flowxo")
+        await bench.until(bench.all_polled, 120)
 
 
-def test_while_the_ledger_takes_no_writes_no_signal_says_fine(tmp_path: Path) -> None:
+async def test_while_the_ledger_takes_no_writes_no_signal_says_fine(tmp_path: Path) -> None:
     bench = Bench(tmp_path, ["flowxo"], SETTINGS)
 
-    async def main() -> None:
-        async with bench.running():
-            await bench.until(bench.all_polled, 60)
-            last_commit = bench.values(LAST_COMMIT)[0]
-            with read_only():
-                await bench.wait(90)
-                assert up(bench) == {0.0}
-                assert states(bench) == {State.STALLED}
-                failing_since_ms = bench.app.status().ledger_failing_since_ms
-                assert 0 < bench.clock.now_ms() - (failing_since_ms or 0) <= 90_000
-                for query in bench.queries():
-                    assert bench.own("poll_failures_total", query=query, reason="ledger") >= 1
-                await bench.wait(310)
-                assert not bench.app.ready()
-                assert bench.app.healthy()
-                assert bench.values(LAST_COMMIT)[0] - last_commit < 60
-            await bench.until(bench.all_polled, 60)
-            assert bench.app.ready()
-            assert bench.app.status().ledger_failing_since_ms is None
-
-    run_virtual(main(), bench.clock)
+    async with bench.running():
+        await bench.until(bench.all_polled, 60)
+        last_commit = bench.values(LAST_COMMIT)[0]
+        with read_only():
+            await bench.wait(90)
+            assert up(bench) == {0.0}
+            assert states(bench) == {State.STALLED}
+            failing_since_ms = bench.app.status().ledger_failing_since_ms
+            assert 0 < bench.clock.now_ms() - (failing_since_ms or 0) <= 90_000
+            for query in bench.queries():
+                assert bench.own("poll_failures_total", query=query, reason="ledger") >= 1
+            await bench.wait(310)
+            assert not bench.app.ready()
+            assert bench.app.healthy()
+            assert bench.values(LAST_COMMIT)[0] - last_commit < 60
+        await bench.until(bench.all_polled, 60)
+        assert bench.app.ready()
+        assert bench.app.status().ledger_failing_since_ms is None
 
 
-def test_the_end_of_a_failure_is_noticed_although_no_poll_is_due(tmp_path: Path) -> None:
+async def test_the_end_of_a_failure_is_noticed_although_no_poll_is_due(tmp_path: Path) -> None:
     bench = Bench(tmp_path, ["flowxo"], SETTINGS | {"interval": "1h", "slow_interval": "1h"})
 
-    async def main() -> None:
-        async with bench.running():
-            await bench.until(bench.all_polled, 60)
-            await bench.wait(120)
-            with locked(tmp_path / "ledger.db"):
-                await bench.until(lambda: up(bench) == {0.0}, 60)
-            requests = len(bench.service.requests)
-            await bench.until(bench.all_polled, 60)
-            assert len(bench.service.requests) == requests
-
-    run_virtual(main(), bench.clock)
+    async with bench.running():
+        await bench.until(bench.all_polled, 60)
+        await bench.wait(120)
+        with locked(tmp_path / "ledger.db"):
+            await bench.until(lambda: up(bench) == {0.0}, 60)
+        requests = len(bench.service.requests)
+        await bench.until(bench.all_polled, 60)
+        assert len(bench.service.requests) == requests
 
 
 @pytest.mark.slow
-def test_writes_that_fail_are_retried_slowly_logged_once_and_lose_nothing(tmp_path: Path) -> None:
+async def test_writes_that_fail_are_retried_slowly_logged_once_and_lose_nothing(
+    tmp_path: Path,
+) -> None:
     bench = Bench(tmp_path, ["flowxo"], SETTINGS)
 
-    async def main() -> None:
+    with structlog.testing.capture_logs() as events:
         from_ms = bench.vendor.hold()
         async with bench.running():
             await bench.begin()
@@ -148,9 +140,6 @@ def test_writes_that_fail_are_retried_slowly_logged_once_and_lose_nothing(tmp_pa
             truth = bench.truth("flowxo", from_ms, to_ms)
             assert sum(truth.values()) > 5
             assert bench.counted("flowxo", truth) == truth
-
-    with structlog.testing.capture_logs() as events:
-        run_virtual(main(), bench.clock)
     assert bench.falls == set()
     assert [each["event"] for each in events if "takes" in each["event"]] == [
         "the ledger takes no writes; nothing is counted until it does",
@@ -159,7 +148,9 @@ def test_writes_that_fail_are_retried_slowly_logged_once_and_lose_nothing(tmp_pa
 
 
 @pytest.mark.slow
-def test_a_query_whose_rows_cannot_be_written_fails_alone_and_backs_off(tmp_path: Path) -> None:
+async def test_a_query_whose_rows_cannot_be_written_fails_alone_and_backs_off(
+    tmp_path: Path,
+) -> None:
     bench = Bench(tmp_path, ["flowxo"], SETTINGS)
 
     def hours() -> int:
@@ -169,40 +160,34 @@ def test_a_query_whose_rows_cannot_be_written_fails_alone_and_backs_off(tmp_path
         with closing(sqlite3.connect(tmp_path / "ledger.db")) as ledger:
             ledger.execute(statement)
 
-    async def main() -> None:
-        async with bench.running():
-            await bench.until(bench.all_polled, 60)
-            change(FULL.format("INSERT"))
-            change(FULL.format("UPDATE").replace("full", "full2", 1))
-            await bench.wait(400)
-            assert bench.own("target_up", query="hourly") == 0
-            assert bench.own("target_up", query="top_flows") == 1
-            assert bench.own("poll_failures_total", query="hourly", reason="ledger") >= 2
-            before = hours()
-            await bench.wait(900)
-            assert 2 <= hours() - before <= 8
-            assert bench.app.ready()
-            change("DROP TRIGGER full")
-            change("DROP TRIGGER full2")
-            await bench.until(bench.all_polled, 400)
-
-    run_virtual(main(), bench.clock)
+    async with bench.running():
+        await bench.until(bench.all_polled, 60)
+        change(FULL.format("INSERT"))
+        change(FULL.format("UPDATE").replace("full", "full2", 1))
+        await bench.wait(400)
+        assert bench.own("target_up", query="hourly") == 0
+        assert bench.own("target_up", query="top_flows") == 1
+        assert bench.own("poll_failures_total", query="hourly", reason="ledger") >= 2
+        before = hours()
+        await bench.wait(900)
+        assert 2 <= hours() - before <= 8
+        assert bench.app.ready()
+        change("DROP TRIGGER full")
+        change("DROP TRIGGER full2")
+        await bench.until(bench.all_polled, 400)
 
 
-def test_a_query_that_is_not_polled_any_more_is_not_up_whatever_its_last_poll_was(
+async def test_a_query_that_is_not_polled_any_more_is_not_up_whatever_its_last_poll_was(
     tmp_path: Path,
 ) -> None:
     bench = Bench(tmp_path, ["flowxo"], SETTINGS)
 
-    async def main() -> None:
-        async with bench.running():
-            await bench.until(bench.all_polled, 60)
-            with closing(sqlite3.connect(tmp_path / "ledger.db")) as ledger, ledger:
-                ledger.execute("UPDATE query SET next_poll_ms = next_poll_ms + 86400000")
-            await bench.wait(60)
-            assert up(bench) == {1.0}
-            await bench.wait(3 * 60 + 120)
-            assert up(bench) == {0.0}
-            assert states(bench) == {State.STALLED}
-
-    run_virtual(main(), bench.clock)
+    async with bench.running():
+        await bench.until(bench.all_polled, 60)
+        with closing(sqlite3.connect(tmp_path / "ledger.db")) as ledger, ledger:
+            ledger.execute("UPDATE query SET next_poll_ms = next_poll_ms + 86400000")
+        await bench.wait(60)
+        assert up(bench) == {1.0}
+        await bench.wait(3 * 60 + 120)
+        assert up(bench) == {0.0}
+        assert states(bench) == {State.STALLED}

@@ -16,7 +16,7 @@ from exporter.polling.schedule import phase_ms
 from tests.support.builders import spec
 from tests.support.running import exporter
 from tests.support.vendors import Vendors, read
-from tests.support.virtual import VirtualClock, run_virtual
+from tests.support.virtual import VirtualClock
 
 TARGETS = 10
 RELOADS = 5
@@ -45,8 +45,10 @@ def settings(document: dict[str, Any], names: list[str]) -> Settings:
 
 
 @pytest.mark.slow
-def test_targets_come_and_go_under_load_and_the_exporter_goes_on(tmp_path: Path) -> None:
-    clock, rng = VirtualClock(), random.Random(3)  # noqa: S311 - the same order each time
+async def test_targets_come_and_go_under_load_and_the_exporter_goes_on(
+    tmp_path: Path, clock: VirtualClock
+) -> None:
+    rng = random.Random(3)  # noqa: S311 - the same order each time
     vendors = SlowVendors(clock, rng)
     document = vendors.document() | {"ledger": {"url": f"sqlite:///{tmp_path}/ledger.db"}}
     names = [f"shop-{number}" for number in range(TARGETS)]
@@ -56,23 +58,20 @@ def test_targets_come_and_go_under_load_and_the_exporter_goes_on(tmp_path: Path)
         await clock.sleep(rng.choice([0, 0, 0.001]))
         return call()
 
-    async def main() -> None:
-        async with exporter(settings(document, names), clock, vendors, offload=late) as app:
-            for number in range(RELOADS):
-                chosen = [*rng.sample(names, TARGETS // 2), f"new-{number}"]
-                some, few = settings(document, chosen), settings(document, chosen[-KEPT:])
-                async with asyncio.TaskGroup() as group:
-                    one = group.create_task(app.reload(lambda s=some: s))  # type: ignore[misc]
-                    two = group.create_task(app.reload(lambda s=few: s))  # type: ignore[misc]
-                assert (one.result(), two.result()) == ((), ())
-                await clock.sleep(rng.random() * 2)
-                shown = {target.name for target in app.status().targets}
-                assert shown == set(chosen[-KEPT:])
-            await clock.sleep(5)
-            states = {query.state for each in app.status().targets for query in each.queries}
-            assert states == {"ok"}
-
-    run_virtual(main(), clock)
+    async with exporter(settings(document, names), clock, vendors, offload=late) as app:
+        for number in range(RELOADS):
+            chosen = [*rng.sample(names, TARGETS // 2), f"new-{number}"]
+            some, few = settings(document, chosen), settings(document, chosen[-KEPT:])
+            async with asyncio.TaskGroup() as group:
+                one = group.create_task(app.reload(lambda s=some: s))  # type: ignore[misc]
+                two = group.create_task(app.reload(lambda s=few: s))  # type: ignore[misc]
+            assert (one.result(), two.result()) == ((), ())
+            await clock.sleep(rng.random() * 2)
+            shown = {target.name for target in app.status().targets}
+            assert shown == set(chosen[-KEPT:])
+        await clock.sleep(5)
+        states = {query.state for each in app.status().targets for query in each.queries}
+        assert states == {"ok"}
 
 
 def refused() -> Settings:
@@ -80,24 +79,22 @@ def refused() -> Settings:
 
 
 @pytest.mark.slow
-def test_targets_that_stay_lose_no_poll_and_a_spent_call_stays_spent(tmp_path: Path) -> None:
-    clock = VirtualClock()
+async def test_targets_that_stay_lose_no_poll_and_a_spent_call_stays_spent(
+    tmp_path: Path, clock: VirtualClock
+) -> None:
     vendors = Vendors(clock)
     document = vendors.document({"flowxo": {"interval": "5s", "top_flows": None}})
     document["targets"] = [each for each in document["targets"] if each["name"] in KEPT_TARGETS]
     document["ledger"] = {"url": f"sqlite:///{tmp_path}/ledger.db"}
 
-    async def main() -> None:
-        async with exporter(read(document), clock, vendors) as app:
-            await clock.sleep(30)
-            for number in range(20):
-                changed = read(document | {"defaults": {"write_off_after": f"{7 + number}h"}})
-                good = await app.reload(lambda: changed)  # noqa: B023 - called at once
-                assert good == ()
-                assert await app.reload(refused)
-                await clock.sleep(3.1)
-
-    run_virtual(main(), clock)
+    async with exporter(read(document), clock, vendors) as app:
+        await clock.sleep(30)
+        for number in range(20):
+            changed = read(document | {"defaults": {"write_off_after": f"{7 + number}h"}})
+            good = await app.reload(lambda: changed)  # noqa: B023 - called at once
+            assert good == ()
+            assert await app.reload(refused)
+            await clock.sleep(3.1)
     phase = phase_ms(spec(target="flowxo", interval_ms=5_000))
     _first, *polls = [(seen.at_ms - phase) // 5_000 for seen in vendors.services["flowxo"].requests]
     calls = [seen for seen in vendors.services["xenioo"].requests if "statistics" in seen.path]
@@ -113,20 +110,18 @@ def exporter_objects() -> Counter[str]:
     return Counter(name for name in ours if not name.startswith("exporter.simulator."))
 
 
-def test_nothing_is_kept_in_memory_of_targets_that_are_gone(tmp_path: Path) -> None:
-    clock = VirtualClock()
+async def test_nothing_is_kept_in_memory_of_targets_that_are_gone(
+    tmp_path: Path, clock: VirtualClock
+) -> None:
     vendors = Vendors(clock, per_hour=1)
     document = vendors.document() | {"ledger": {"url": f"sqlite:///{tmp_path}/ledger.db"}}
 
-    async def main() -> None:
-        async with exporter(settings(document, ["new-0"]), clock, vendors) as app:
-            seen = []
-            for number in range(1, 7):  # the settings of the start stay, to be compared with
-                replaced = settings(document, [f"new-{number}"])
-                assert not await app.reload(lambda s=replaced: s)  # type: ignore[misc]
-                await clock.sleep(4)
-                seen.append(exporter_objects())
-            grown = seen[-1] - seen[0]
-            assert not {kind: count for kind, count in grown.items() if count >= 5}
-
-    run_virtual(main(), clock)
+    async with exporter(settings(document, ["new-0"]), clock, vendors) as app:
+        seen = []
+        for number in range(1, 7):  # the settings of the start stay, to be compared with
+            replaced = settings(document, [f"new-{number}"])
+            assert not await app.reload(lambda s=replaced: s)  # type: ignore[misc]
+            await clock.sleep(4)
+            seen.append(exporter_objects())
+        grown = seen[-1] - seen[0]
+        assert not {kind: count for kind, count in grown.items() if count >= 5}

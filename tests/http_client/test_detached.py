@@ -17,10 +17,11 @@ from exporter.http_client.client import ApiCall
 from exporter.http_client.detached import Detached, ResolvingLoop
 from tests.http_client.test_client import client_on
 
+pytestmark = pytest.mark.real_time
 HANGING = 40
 
 
-def test_callers_with_one_key_share_one_thread() -> None:
+async def test_callers_with_one_key_share_one_thread() -> None:
     release, calls = threading.Event(), list[int]()
 
     def call() -> str:
@@ -28,36 +29,32 @@ def test_callers_with_one_key_share_one_thread() -> None:
         release.wait()
         return "shared"
 
-    async def main() -> list[str]:
-        detached = Detached()
-        waiting = [asyncio.create_task(detached("key", call)) for _ in range(5)]
-        async with asyncio.TaskGroup() as group:  # who gives up does not end the call of others
-            for _ in range(3):
-                group.create_task(_give_up(detached("key", call)))
-        release.set()
-        return [await task for task in waiting]
+    detached = Detached()
+    waiting = [asyncio.create_task(detached("key", call)) for _ in range(5)]
+    async with asyncio.TaskGroup() as group:  # who gives up does not end the call of others
+        for _ in range(3):
+            group.create_task(_give_up(detached("key", call)))
+    release.set()
 
-    assert asyncio.run(main()) == ["shared"] * 5
+    assert [await task for task in waiting] == ["shared"] * 5
     assert len(calls) == 1
 
 
 @pytest.mark.parametrize("problem", ["gone", "no thread"])
-def test_an_error_reaches_who_waits_and_the_next_call_starts_anew(
+async def test_an_error_reaches_who_waits_and_the_next_call_starts_anew(
     problem: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(_thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
-    async def main() -> int:
-        detached = Detached()
-        with monkeypatch.context() as full:
-            if problem == "no thread":
-                full.setattr(threading.Thread, "start", refuse)
-            with pytest.raises(OSError, match=problem):
-                await detached("key", _gone)
-        return await detached("key", lambda: 3)
+    detached = Detached()
+    with monkeypatch.context() as full:
+        if problem == "no thread":
+            full.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(OSError, match=problem):
+            await detached("key", _gone)
 
-    assert asyncio.run(main()) == 3
+    assert await detached("key", lambda: 3) == 3
 
 
 def test_a_silent_name_server_does_not_hold_up_another_name(
@@ -122,25 +119,23 @@ def _gone() -> None:
     raise OSError("gone")
 
 
-def test_targets_that_read_their_keys_at_once_send_their_own() -> None:
+async def test_targets_that_read_their_keys_at_once_send_their_own() -> None:
     both = threading.Barrier(2, timeout=5)
 
     def sign(key: str) -> dict[str, str]:
         both.wait()
         return {"Authorization": key}
 
-    async def main() -> list[str]:
-        blocking, clock = Detached(), SystemClock()
+    blocking, clock = Detached(), SystemClock()
 
-        async def ask(name: str) -> str:
-            def vendor(request: httpx.Request) -> httpx.Response:
-                return httpx.Response(200, json=request.headers["Authorization"])
+    async def ask(name: str) -> str:
+        def vendor(request: httpx.Request) -> httpx.Response:
+            return httpx.Response(200, json=request.headers["Authorization"])
 
-            client = client_on(vendor, clock, sign=lambda: sign(name), blocking=blocking)
-            return await client.fetch(ApiCall("GET", "/x"), str)
+        client = client_on(vendor, clock, sign=lambda: sign(name), blocking=blocking)
+        return await client.fetch(ApiCall("GET", "/x"), str)
 
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(ask(name)) for name in ("one", "two")]
-        return [task.result() for task in tasks]
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(ask(name)) for name in ("one", "two")]
 
-    assert asyncio.run(main()) == ["one", "two"]
+    assert [task.result() for task in tasks] == ["one", "two"]

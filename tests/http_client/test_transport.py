@@ -31,8 +31,10 @@ from exporter.http_client.transport import (
     proxy_for,
     trusted_certificates,
 )
+from tests.support.limits import open_files
 from tests.web.authority import self_signed
 
+pytestmark = pytest.mark.real_time
 MIB = 1024 * 1024
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 
@@ -56,21 +58,18 @@ def whole(body: bytes, headers: bytes = b"") -> bytes:
     return OK + headers + f"Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
-def answered(raw: bytes) -> Response:
+async def answered(raw: bytes) -> Response:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(raw)
         await writer.drain()
         writer.close()
 
-    async def main() -> Response:
-        async with vendor(serve) as url:
-            return await Transport().send(request(url))
-
-    return asyncio.run(main())
+    async with vendor(serve) as url:
+        return await Transport().send(request(url))
 
 
-def test_no_cookie_of_an_answer_comes_with_a_later_request() -> None:
+async def test_no_cookie_of_an_answer_comes_with_a_later_request() -> None:
     heads: list[bytes] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -78,20 +77,17 @@ def test_no_cookie_of_an_answer_comes_with_a_later_request() -> None:
         writer.write(whole(b"1", b"Set-Cookie: session=another-account; Path=/\r\n"))
         writer.close()
 
-    async def main() -> None:
-        async with vendor(serve) as url:
-            transport = Transport()
-            for _ in range(3):
-                await transport.send(request(url))
-
-    asyncio.run(main())
+    async with vendor(serve) as url:
+        transport = Transport()
+        for _ in range(3):
+            await transport.send(request(url))
 
     assert len(heads) == 3
     assert not any(b"cookie" in head.lower() for head in heads)
 
 
 @pytest.mark.parametrize("shared", [True, False], ids=["one target", "two targets"])
-def test_a_surplus_answer_on_a_connection_is_read_by_nobody(shared: bool) -> None:  # noqa: FBT001
+async def test_a_surplus_answer_on_a_connection_is_read_by_nobody(shared: bool) -> None:  # noqa: FBT001
     """The vendor keeps each connection open and sends a second answer that nobody asked for."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -100,13 +96,12 @@ def test_a_surplus_answer_on_a_connection_is_read_by_nobody(shared: bool) -> Non
                 writer.write(whole(b"1") + whole(b"999959"))
         writer.close()
 
-    async def main() -> list[bytes]:
-        async with vendor(serve) as url:
-            first = Transport()
-            other = first if shared else Transport()
-            return [(await each.send(request(url))).body for each in (first, other, first, other)]
+    async with vendor(serve) as url:
+        first = Transport()
+        other = first if shared else Transport()
+        seen = [(await each.send(request(url))).body for each in (first, other, first, other)]
 
-    assert asyncio.run(main()) == [b"1"] * 4
+    assert seen == [b"1"] * 4
 
 
 BODY = b'{"n": 1}' * 1000
@@ -122,8 +117,10 @@ TWO_MEMBERS = gzip.compress(BODY[:9]) + gzip.compress(BODY[9:])
     ],
     ids=["gzip", "x-gzip", "in capitals", "two members", "deflate"],
 )
-def test_a_compressed_body_is_decoded(coding: str, packed: bytes) -> None:
-    assert answered(whole(packed, f"Content-Encoding: {coding}\r\n".encode())).body == BODY
+async def test_a_compressed_body_is_decoded(coding: str, packed: bytes) -> None:
+    answer = await answered(whole(packed, f"Content-Encoding: {coding}\r\n".encode()))
+
+    assert answer.body == BODY
 
 
 @pytest.mark.parametrize(
@@ -138,11 +135,11 @@ def test_a_compressed_body_is_decoded(coding: str, packed: bytes) -> None:
     ],
     ids=["two codings", "unknown", "too large", "cut off", "not gzip", "empty members"],
 )
-def test_a_body_that_cannot_be_decoded_is_an_error(
+async def test_a_body_that_cannot_be_decoded_is_an_error(
     body: bytes, coding: str, error: type[ProviderError], message: str
 ) -> None:
     with pytest.raises(error, match=message):
-        answered(whole(body, f"Content-Encoding: {coding}\r\n".encode()))
+        await answered(whole(body, f"Content-Encoding: {coding}\r\n".encode()))
 
 
 def chunks(*parts: bytes) -> bytes:
@@ -157,7 +154,7 @@ CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
     [(b"", b"HTTP/1.1 100 Continue\r\n\r\n"), (CHUNKED, chunks(b" "))],
     ids=["interim answers", "chunks of a byte"],
 )
-def test_an_answer_without_end_or_content_ends_early(head: bytes, again: bytes) -> None:
+async def test_an_answer_without_end_or_content_ends_early(head: bytes, again: bytes) -> None:
     """Each costs the event loop more than it costs its sender, and every target shares the loop."""
     sent = 0
 
@@ -171,84 +168,74 @@ def test_an_answer_without_end_or_content_ends_early(head: bytes, again: bytes) 
                 sent += len(again) * 1000
                 await writer.drain()
 
-    async def main() -> None:
-        async with vendor(serve) as url:
+    async with vendor(serve) as url:
+        with pytest.raises(
+            SchemaError, match="GET /usage: the answer has more framing than content"
+        ):
             await Transport().send(request(url))
-
-    with pytest.raises(SchemaError, match="GET /usage: the answer has more framing than content"):
-        asyncio.run(main())
     assert sent < 100 * MIB
 
 
-def test_a_process_that_may_open_no_more_files_blames_itself() -> None:
+async def test_a_process_that_may_open_no_more_files_blames_itself() -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(whole(b"1"))
         writer.close()
 
-    async def main() -> None:
-        async with vendor(serve) as url:
-            transport = Transport()
+    async with vendor(serve) as url:
+        transport = Transport()
+        await transport.send(request(url))
+        with open_files(3), pytest.raises(OutOfFiles, match="GET /usage: too many open files"):
             await transport.send(request(url))
-            resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
-            await transport.send(request(url))
-
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    try:
-        with pytest.raises(OutOfFiles, match="GET /usage: too many open files"):
-            asyncio.run(main())
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
-def test_rows_that_are_compressed_one_by_one_are_read() -> None:
+async def test_rows_that_are_compressed_one_by_one_are_read() -> None:
     packer, row = zlib.compressobj(wbits=31), b'{"hour": 7, "n": 12}, '
     packed = [packer.compress(row) + packer.flush(zlib.Z_SYNC_FLUSH) for _ in range(50_000)]
     head = OK + b"Content-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n"
 
-    assert answered(head + chunks(*packed, packer.flush(), b"")).body == row * 50_000
+    answer = await answered(head + chunks(*packed, packer.flush(), b""))
+
+    assert answer.body == row * 50_000
 
 
-def test_small_chunks_of_a_long_answer_are_read() -> None:
+async def test_small_chunks_of_a_long_answer_are_read() -> None:
     body = b'{"hour": 7, "n": 12}' * 50_000
     small = chunks(*(body[i : i + 20] for i in range(0, len(body), 20)), b"")
 
-    assert answered(CHUNKED + small).body == body
+    assert (await answered(CHUNKED + small)).body == body
 
 
-def test_a_small_body_that_grows_without_end_takes_little_memory() -> None:
+async def test_a_small_body_that_grows_without_end_takes_little_memory() -> None:
     bomb = zlib.compressobj(9, zlib.DEFLATED, 31)
     packed = b"".join([bomb.compress(b"\0" * MIB) for _ in range(256)]) + bomb.flush()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
     with pytest.raises(SchemaError, match="larger than 16 MiB"):
-        answered(whole(packed, b"Content-Encoding: gzip\r\n"))
+        await answered(whole(packed, b"Content-Encoding: gzip\r\n"))
 
     grown_mib = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     assert len(packed) < MIB
     assert grown_mib < 100
 
 
-def test_an_unknown_certificate_is_called_a_certificate(tmp_path: Path) -> None:
+async def test_an_unknown_certificate_is_called_a_certificate(tmp_path: Path) -> None:
     pair = self_signed(tmp_path, "vendor")
 
     async def serve(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.close()
 
-    async def main() -> None:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(pair.cert, pair.key)
-        server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
-        port = server.sockets[0].getsockname()[1]
-        transport = Transport(certificates=trusted_certificates({}, warnings.warn))
-        async with server:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pair.cert, pair.key)
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    port = server.sockets[0].getsockname()[1]
+    transport = Transport(certificates=trusted_certificates({}, warnings.warn))
+    async with server:
+        with pytest.raises(Unreachable, match="certificate not accepted: self-signed certificate"):
             await transport.send(request(f"https://localhost:{port}/"))
 
-    with pytest.raises(Unreachable, match="certificate not accepted: self-signed certificate"):
-        asyncio.run(main())
 
-
-def test_a_request_that_may_not_be_sent_any_more_is_not_written() -> None:
+async def test_a_request_that_may_not_be_sent_any_more_is_not_written() -> None:
     received, ended = list[bytes](), asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -259,13 +246,10 @@ def test_a_request_that_may_not_be_sent_any_more_is_not_written() -> None:
     def refuse() -> None:
         raise ClaimLost("another replica may have the target")
 
-    async def main() -> None:
-        async with vendor(serve) as url:
-            with pytest.raises(ClaimLost):
-                await Transport().send(request(url), refuse)
-            await ended.wait()
-
-    asyncio.run(main())
+    async with vendor(serve) as url:
+        with pytest.raises(ClaimLost):
+            await Transport().send(request(url), refuse)
+        await ended.wait()
     assert received == [b""]
 
 

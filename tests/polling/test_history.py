@@ -57,28 +57,24 @@ async def last_read(bench: Bench, name: str) -> int:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(SIMULATORS))
-def test_five_weeks_are_known_within_a_minute_and_counters_begin_at_zero(
+async def test_five_weeks_are_known_within_a_minute_and_counters_begin_at_zero(
     name: str, tmp_path: Path
 ) -> None:
     own: dict[str, str] = {} if name == "xenioo" else {"interval": "5m"}
     pace = {"requests_per_second": PACES[name], "lookback": "4h", "initial_lookback": "35d"} | own
     bench = Bench(tmp_path, [name], pace, Traffic(7, per_hour=2), scrape_s=300)
     first_ms = bench.vendor.hold()
-    grown: dict[str, int] = {}
 
-    async def main() -> None:
-        async with bench.running():
-            await bench.wait(60)
-            assert set(bench.counters().values()) == {0}
-            oldest_ms = first_ms - DAYS.get(name, 35) * DAY_MS
-            assert max(floors(bench).values()) <= oldest_ms + 12 * HOUR_MS
-            days = (first_ms - oldest_ms) / DAY_MS
-            assert min(bench.values("chatbot_exporter_history_days")) >= days - 0.5
-            bench.vendor.release()
-            grown.update(bench.truth(name, first_ms, await last_read(bench, name)))
-            assert bench.counted(name, grown) == grown
-
-    run_virtual(main(), bench.clock)
+    async with bench.running():
+        await bench.wait(60)
+        assert set(bench.counters().values()) == {0}
+        oldest_ms = first_ms - DAYS.get(name, 35) * DAY_MS
+        assert max(floors(bench).values()) <= oldest_ms + 12 * HOUR_MS
+        days = (first_ms - oldest_ms) / DAY_MS
+        assert min(bench.values("chatbot_exporter_history_days")) >= days - 0.5
+        bench.vendor.release()
+        grown = bench.truth(name, first_ms, await last_read(bench, name))
+        assert bench.counted(name, grown) == grown
     assert not bench.falls
     assert any(grown.values())
     families, truth = grown.keys() - case_of(name).streamed, Counter[str]()
@@ -126,7 +122,7 @@ def test_a_past_that_hangs_delays_no_live_poll(
 
 
 @pytest.mark.slow
-def test_a_past_that_always_has_to_give_way_has_its_turn_once_in_a_while(
+async def test_a_past_that_always_has_to_give_way_has_its_turn_once_in_a_while(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(slices, "STARVED_MS", 300_000)
@@ -134,11 +130,8 @@ def test_a_past_that_always_has_to_give_way_has_its_turn_once_in_a_while(
     bench = Bench(tmp_path, ["flowxo"], own, Traffic(None), scrape_s=600)
     bench.service.faults.on("slow", seconds=25)  # the next slot is sooner than a slice is read
 
-    async def main() -> None:
-        async with bench.running():
-            await bench.wait(660)
-
-    run_virtual(main(), bench.clock)
+    async with bench.running():
+        await bench.wait(660)
     seen = bench.service.requests
     hours = [each for each in seen if each.path == "/api/insights" and each.status == 200]
     old = [each for each in hours if is_old(each.params, each.at_ms)]

@@ -19,7 +19,7 @@ from exporter.polling.poller import Poller
 from exporter.providers.base.plugin import CustomQuery
 from exporter.telemetry.counters import Telemetry
 from tests.support.builders import spec
-from tests.support.virtual import VirtualClock, inline, run_virtual
+from tests.support.virtual import VirtualClock, inline
 
 CLAIM = Claim(
     1, "shop", "hourly", "a", 1, 0, None, None, None, None, None, None, 0, 0, "closed", {}
@@ -96,37 +96,34 @@ class Held:
 
 
 @pytest.mark.parametrize(("from_s", "renewed_s"), [(0, 0), (25, 20)])
-def test_a_poll_ends_before_its_claim_expires(from_s: float, renewed_s: float) -> None:
-    clock = VirtualClock()
+async def test_a_poll_ends_before_its_claim_expires(
+    from_s: float, renewed_s: float, clock: VirtualClock
+) -> None:
     held = Held(clock, from_s)
 
-    async def main() -> list[bool]:
-        running, sent = asyncio.create_task(held.poller.run()), []
-        for at_s in (renewed_s + 28, renewed_s + 29, renewed_s + 34):
-            await clock.sleep(at_s - clock.monotonic())
-            sent.append(held.may_send())
-        held.poller.stop()
-        await running
-        return sent
+    running, sent = asyncio.create_task(held.poller.run()), []
+    for at_s in (renewed_s + 28, renewed_s + 29, renewed_s + 34):
+        await clock.sleep(at_s - clock.monotonic())
+        sent.append(held.may_send())
+    held.poller.stop()
+    await running
 
-    assert run_virtual(main(), clock) == [True, False, False]
+    assert sent == [True, False, False]
     assert len(held.ended) == 1
     assert renewed_s + 29 <= held.ended[0] < renewed_s + CLAIM_MS / 1000
 
 
-def test_polls_end_before_a_clock_that_was_set_back_ends_their_claims() -> None:
-    clock = VirtualClock()
+async def test_polls_end_before_a_clock_that_was_set_back_ends_their_claims(
+    clock: VirtualClock,
+) -> None:
     held = Held(clock, from_s=3600)
     ended_at_correction: list[int] = []
 
-    async def main() -> None:
-        running = asyncio.create_task(held.poller.run())
-        await clock.sleep(5)
-        held.ledger.correct_clock = lambda: ended_at_correction.append(len(held.ended))
-        clock.step(-HOUR_MS)
-        await clock.sleep(60)
-        held.poller.stop()
-        await running
-
-    run_virtual(main(), clock)
+    running = asyncio.create_task(held.poller.run())
+    await clock.sleep(5)
+    held.ledger.correct_clock = lambda: ended_at_correction.append(len(held.ended))
+    clock.step(-HOUR_MS)
+    await clock.sleep(60)
+    held.poller.stop()
+    await running
     assert ended_at_correction == [1]

@@ -41,20 +41,17 @@ def measures(name: Any) -> Callable[[Any], bool]:
 
 
 @pytest.mark.parametrize("as_date", [False, True], ids=["seconds", "date"])
-def test_retry_after_keeps_the_whole_target_quiet_until_then(
+async def test_retry_after_keeps_the_whole_target_quiet_until_then(
     as_date: bool,  # noqa: FBT001
     tmp_path: Path,
 ) -> None:
     bench = Bench(tmp_path, ["flowxo"], SETTINGS)
 
-    async def main() -> None:
-        async with bench.running():
-            await bench.until(bench.all_polled, 60)
-            bench.service.faults.on("throttled", times=1, retry_after=400, as_date=as_date)
-            await bench.until(refused(bench, 429), 200)
-            await bench.wait(700)
-
-    run_virtual(main(), bench.clock)
+    async with bench.running():
+        await bench.until(bench.all_polled, 60)
+        bench.service.faults.on("throttled", times=1, retry_after=400, as_date=as_date)
+        await bench.until(refused(bench, 429), 200)
+        await bench.wait(700)
     log = asked(bench.service)
     number = [seen.status for seen in log].index(429)
     quiet_ms = log[number + 1].at_ms - log[number].at_ms
@@ -63,27 +60,26 @@ def test_retry_after_keeps_the_whole_target_quiet_until_then(
     assert bench.own("throttled_total") == 1
 
 
-def test_a_refused_key_opens_the_circuit_at_once_and_success_closes_it(tmp_path: Path) -> None:
+async def test_a_refused_key_opens_the_circuit_at_once_and_success_closes_it(
+    tmp_path: Path,
+) -> None:
     bench = Bench(tmp_path, ["flowxo"], SETTINGS)
 
-    async def main() -> None:
-        async with bench.running():
-            await bench.until(bench.all_polled, 60)
-            assert bench.own("circuit_open") == 0
+    async with bench.running():
+        await bench.until(bench.all_polled, 60)
+        assert bench.own("circuit_open") == 0
 
-            bench.service.faults.on("unauthorized", when=lambda call: call.path == HOURS)
-            await bench.until(refused(bench, 401), 200)
-            await bench.wait(1)
-            assert bench.own("circuit_open") == 1
+        bench.service.faults.on("unauthorized", when=lambda call: call.path == HOURS)
+        await bench.until(refused(bench, 401), 200)
+        await bench.wait(1)
+        assert bench.own("circuit_open") == 1
 
-            await bench.wait(2 * PROBE_MS / 1000)
-            bench.service.faults.off("unauthorized")
-            await bench.wait(PROBE_MS / 1000 + 15)
-            assert bench.own("circuit_open") == 0
-            assert bench.all_polled()
-            await bench.wait(150)
-
-    run_virtual(main(), bench.clock)
+        await bench.wait(2 * PROBE_MS / 1000)
+        bench.service.faults.off("unauthorized")
+        await bench.wait(PROBE_MS / 1000 + 15)
+        assert bench.own("circuit_open") == 0
+        assert bench.all_polled()
+        await bench.wait(150)
     log = asked(bench.service, HOURS)
     first = [seen.status for seen in log].index(401)
     probes = log[first : first + 4]
@@ -158,24 +154,21 @@ def test_a_hanging_and_a_failing_target_change_nothing_of_a_healthy_third(tmp_pa
         assert there == pytest.approx(here, rel=0, abs=0.1)
 
 
-def test_a_failing_query_does_not_stop_its_targets_others(tmp_path: Path) -> None:
+async def test_a_failing_query_does_not_stop_its_targets_others(tmp_path: Path) -> None:
     queries = {"queries": ["interactions", "function_usage"]}
     bench = Bench(tmp_path, ["voiceflow"], SETTINGS | queries, Traffic(7, per_hour=120))
     calls = "chatbot_function_calls_total"
 
-    async def main() -> tuple[dict[str, int], dict[str, float]]:
-        bench.service.faults.on("server_error", when=measures("interactions"))
-        from_ms = bench.vendor.hold()
-        async with bench.running():
-            await bench.until(lambda: bench.own("target_up", query="function_usage/shop") == 1, 120)
-            bench.vendor.release()
-            await bench.wait(900)
-            to_ms = bench.vendor.hold()
-            await bench.wait(150)
-            truth = bench.truth("voiceflow", from_ms, to_ms)
-            return truth, bench.counted("voiceflow", truth)
-
-    truth, counted = run_virtual(main(), bench.clock)
+    bench.service.faults.on("server_error", when=measures("interactions"))
+    from_ms = bench.vendor.hold()
+    async with bench.running():
+        await bench.until(lambda: bench.own("target_up", query="function_usage/shop") == 1, 120)
+        bench.vendor.release()
+        await bench.wait(900)
+        to_ms = bench.vendor.hold()
+        await bench.wait(150)
+        truth = bench.truth("voiceflow", from_ms, to_ms)
+        counted = bench.counted("voiceflow", truth)
     assert truth[calls] > 5
     assert counted[calls] == truth[calls]
     assert bench.own("circuit_open") == 1

@@ -3,21 +3,15 @@
 import html
 import io
 import json
-import logging
-import sys
-import threading
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-import structlog
 from starlette.types import ASGIApp
 
 from exporter.app import App
-from exporter.logs import configure_logs
 from exporter.model.samples import HOUR_MS
 from exporter.providers import BUILT_IN
 from exporter.simulator import SIMULATORS
@@ -117,20 +111,6 @@ class Traces:
 def spellings(text: str) -> set[str]:
     plain = json.dumps(text, ensure_ascii=False)[1:-1]
     return {text, plain, json.dumps(text)[1:-1], html.escape(text)}
-
-
-@pytest.fixture
-def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
-    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
-    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    stream = io.StringIO()
-    configure_logs("debug", "json", stream=stream)
-    yield stream
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    structlog.reset_defaults()
 
 
 @dataclass

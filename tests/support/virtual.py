@@ -17,6 +17,12 @@ class VirtualClock:
         self._wall_ms = float(start_ms)
         self._seconds = 0.0
 
+    @classmethod
+    def running(cls) -> "VirtualClock":
+        """Return the clock of the loop that runs; a new one where none does."""
+        loop = asyncio.events._get_running_loop()
+        return loop.clock if isinstance(loop, VirtualLoop) else cls()
+
     def now_ms(self) -> int:
         return round(self._wall_ms)
 
@@ -54,11 +60,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     """An event loop on virtual time; only for code that uses no threads and no sockets."""
 
     def __init__(self, clock: VirtualClock) -> None:
-        self._virtual = clock
+        self.clock = clock
         super().__init__(_JumpingSelector(clock))
 
     def time(self) -> float:
-        return self._virtual.monotonic()
+        return self.clock.monotonic()
 
 
 async def inline(call: Callable[[], T]) -> T:

@@ -1,11 +1,7 @@
 """The process's own metrics are those of prometheus-client's collector; what systemd hears of it."""
 
-import os
 import re
-import resource
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.telemetry.counters import Process, Telemetry
 from exporter.telemetry.systemd import ALIVE, notify
+from tests.support.limits import open_files
 
 VALUE = re.compile(rb"(?m)^(process_\w+) \S+$")
 
@@ -73,27 +70,15 @@ def test_without_systemd_and_with_a_socket_that_is_gone_nothing_fails(tmp_path: 
     notify(ALIVE, {"NOTIFY_SOCKET": str(tmp_path / "gone")})
 
 
-@contextmanager
-def no_file_to_open() -> Iterator[None]:
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    lowest = os.open("/dev/null", os.O_RDONLY)
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, limits[1]))
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-        os.close(lowest)
-
-
 def test_with_no_file_to_open_nothing_fails(tmp_path: Path) -> None:
-    with no_file_to_open():
+    with open_files(3):
         notify(ALIVE, {"NOTIFY_SOCKET": str(tmp_path / "notify")})
 
 
 def test_a_scrape_with_no_file_to_open_answers_without_the_process() -> None:
     telemetry = Telemetry()
 
-    with no_file_to_open():
+    with open_files(3):
         page = telemetry.exposed(openmetrics=False)
 
     assert b"process_" not in page

@@ -30,7 +30,6 @@ from exporter.status import (
 from exporter.web.app import build
 from exporter.web.page import POLICY, TALL, TONES, WIDE, draw_engagement, draw_polls, render
 from tests.faults.bench import Bench
-from tests.support.virtual import run_virtual
 from tests.web.served import (
     HOUR_MS,
     NOW_MS,
@@ -313,7 +312,7 @@ def left(status: Status) -> Mapping[str, BudgetState | None]:
     return {target.name: target.queries[0].budget for target in status.targets}
 
 
-def test_a_call_is_spent_while_it_is_under_way_and_for_an_hour(
+async def test_a_call_is_spent_while_it_is_under_way_and_for_an_hour(
     tmp_path: Path,
 ) -> None:
     bench = Bench(tmp_path, ["flowxo", "xenioo"], traffic=Traffic())
@@ -321,28 +320,23 @@ def test_a_call_is_spent_while_it_is_under_way_and_for_an_hour(
         "slow", seconds=20, when=lambda call: "statistics" in call.path
     )
 
-    async def main() -> None:
-        started_ms = bench.clock.now_ms()
-        async with bench.running():
-            assert (left(bench.app.status()), bench.own("budget_tokens")) == (
-                {"flowxo": None, "xenioo": BudgetState(1, None)},
-                1,
-            )
+    started_ms = bench.clock.now_ms()
+    async with bench.running():
+        assert (left(bench.app.status()), bench.own("budget_tokens")) == (
+            {"flowxo": None, "xenioo": BudgetState(1, None)},
+            1,
+        )
 
-            await bench.wait(10)
+        await bench.wait(10)
 
-            ready_ms = started_ms + (HOUR_S + MARGIN_S) * 1000
-            assert bench.services["xenioo"].requests[-1].path == "/authorization/integration"
-            assert left(bench.app.status()) == {"flowxo": None, "xenioo": BudgetState(0, ready_ms)}
-            assert bench.own("budget_tokens", budget="account") == 0
-            assert bench.own("blocked_until_timestamp_seconds") == ready_ms / 1000
-            assert "0 left<small" in (render(bench.app.status()) or "")
+        ready_ms = started_ms + (HOUR_S + MARGIN_S) * 1000
+        assert bench.services["xenioo"].requests[-1].path == "/authorization/integration"
+        assert left(bench.app.status()) == {"flowxo": None, "xenioo": BudgetState(0, ready_ms)}
+        assert bench.own("budget_tokens", budget="account") == 0
+        assert bench.own("blocked_until_timestamp_seconds") == ready_ms / 1000
+        assert "0 left<small" in (render(bench.app.status()) or "")
 
-            await bench.wait(120)
-            asked = [
-                seen for seen in bench.services["xenioo"].requests if "statistics" in seen.path
-            ]
-            assert len(asked) == 1
-            assert bench.own("budget_tokens") == 0
-
-    run_virtual(main(), bench.clock)
+        await bench.wait(120)
+        asked = [seen for seen in bench.services["xenioo"].requests if "statistics" in seen.path]
+        assert len(asked) == 1
+        assert bench.own("budget_tokens") == 0

@@ -16,6 +16,7 @@ from exporter.config.values import parse_listen as split
 from exporter.errors import ListenError
 from exporter.web.app import build
 from exporter.web.server import OTHER_FILES, Deadlines, Serving, _Loop, bind, start
+from tests.support.limits import open_files
 from tests.web.served import TEXT_BODY, ScriptedExposition, sources
 
 SOON = Deadlines(header_s=0.2, request_s=0.5, idle_s=0.3, connections=8)
@@ -233,16 +234,6 @@ def test_the_longest_idle_makes_room_for_a_scrape() -> None:
         assert drain(idle[0]) == b""
         idle[2].sendall(LAST)
         assert drain(idle[2]).endswith(b"Healthy.\n")
-
-
-@contextmanager
-def open_files(count: int) -> Iterator[None]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_a_low_limit_of_open_files_is_raised_to_fit_the_connections() -> None:
