@@ -271,6 +271,7 @@ class Compliance:
                 rng = random.Random(f"{query.spec.name} {number}")  # noqa: S311 - the same each time
                 readings, error = bench.read_badly(query, Mutated(bench.service, rng))
 
+                assert error is None or str(error)
                 assert CANARY not in str(error), (query.spec.name, number)
                 values = [row[2] for reading in readings for row in reading.counts]
                 assert all(0 <= value <= 2**53 for value in values), (query.spec.name, number)
