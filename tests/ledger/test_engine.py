@@ -5,7 +5,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -30,6 +30,12 @@ connection = sqlite3.connect(sys.argv[1])
 connection.execute("SELECT count(*) FROM series").fetchall()
 connection.close()
 """
+
+
+@pytest.fixture
+def driver(tmp_path: Path) -> Iterator[LedgerDriver]:
+    with LedgerDriver(tmp_path) as opened:
+        yield opened
 
 
 def open_at(path: Path) -> Ledger:
@@ -123,8 +129,7 @@ def test_a_ledger_has_one_process_by_whatever_name(
     open_at(path).close()
 
 
-def test_the_lock_is_no_obstacle_to_sqlite(tmp_path: Path) -> None:
-    driver = LedgerDriver(tmp_path)
+def test_the_lock_is_no_obstacle_to_sqlite(driver: LedgerDriver, tmp_path: Path) -> None:
     driver.poll({HOUR: 1.0})
 
     with closing(sqlite3.connect(tmp_path / "ledger.db")) as other:
@@ -134,7 +139,6 @@ def test_the_lock_is_no_obstacle_to_sqlite(tmp_path: Path) -> None:
     driver.poll({HOUR: 3.0})
 
     assert driver.counter() == 2
-    driver.close()
 
 
 def delete_all(path: Path) -> None:
@@ -182,8 +186,7 @@ def test_a_file_lost_under_a_running_process_is_named(
     assert [line["event"] for line in said] == ["claims not released"]
 
 
-def test_a_ledger_that_is_put_back_goes_on(tmp_path: Path) -> None:
-    driver = LedgerDriver(tmp_path)
+def test_a_ledger_that_is_put_back_goes_on(driver: LedgerDriver, tmp_path: Path) -> None:
     driver.poll({HOUR: 1.0})
     move(tmp_path / "ledger.db")
     with pytest.raises(LedgerError):
@@ -193,25 +196,22 @@ def test_a_ledger_that_is_put_back_goes_on(tmp_path: Path) -> None:
     driver.poll({HOUR: 4.0})
 
     assert driver.counter() == 3
-    driver.close()
 
 
-def test_a_write_that_was_undone_is_not_taken_for_a_later_one(tmp_path: Path) -> None:
-    book = LedgerDriver(tmp_path)
-    writes = WriteHealth(book.clock, Telemetry())
-    book.ledger._transactions._writes = writes
+def test_a_write_that_was_undone_is_not_taken_for_a_later_one(driver: LedgerDriver) -> None:
+    writes = WriteHealth(driver.clock, Telemetry())
+    driver.ledger._transactions._writes = writes
 
     def fail_after_a_write() -> None:
-        with book.ledger._transactions.begin() as tx:
+        with driver.ledger._transactions.begin() as tx:
             tx.exec_driver_sql("UPDATE query SET fail_streak = 1")
             tx.exec_driver_sql("SELECT * FROM nowhere")
 
     with pytest.raises(LedgerError, match="no such table: nowhere"):
         fail_after_a_write()
-    book.ledger.next_due_ms()
+    driver.ledger.next_due_ms()
 
     assert writes.failing
-    book.close()
 
 
 TABLE = "CREATE TABLE song (id INTEGER PRIMARY KEY, title TEXT);"
@@ -300,18 +300,19 @@ def test_a_database_that_another_process_holds_is_an_error_of_the_ledger(
     call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine, "BUSY_MS", 100)
-    book = LedgerDriver(tmp_path)
 
-    with closing(sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)) as other:
+    with (
+        LedgerDriver(tmp_path) as driver,
+        closing(sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)) as other,
+    ):
         other.execute("BEGIN EXCLUSIVE")
         with pytest.raises(LedgerError, match="database is locked"):
-            getattr(book.ledger, call)()
-
-    book.close()
+            getattr(driver.ledger, call)()
 
 
-def test_the_copy_before_a_migration_has_all_that_was_committed(tmp_path: Path) -> None:
-    driver = LedgerDriver(tmp_path)
+def test_the_copy_before_a_migration_has_all_that_was_committed(
+    driver: LedgerDriver, tmp_path: Path
+) -> None:
     driver.poll({HOUR: 1.0})
     with closing(sqlite3.connect(tmp_path / "ledger.db")) as other:
         before = list(other.iterdump())
@@ -321,12 +322,12 @@ def test_the_copy_before_a_migration_has_all_that_was_committed(tmp_path: Path) 
     with closing(sqlite3.connect(tmp_path / "copy.db")) as copy:
         assert list(copy.iterdump()) == before
     assert (tmp_path / "copy.db").stat().st_mode & 0o777 == 0o600
-    driver.close()
 
 
-def test_a_copy_does_not_end_the_locks_that_sqlite_holds(tmp_path: Path) -> None:
+def test_a_copy_does_not_end_the_locks_that_sqlite_holds(
+    driver: LedgerDriver, tmp_path: Path
+) -> None:
     """Another program that ends would take itself for the last one, and delete the log."""
-    driver = LedgerDriver(tmp_path)
     driver.poll({HOUR: 1.0})
     engine.copy_to(driver.ledger._opened.engine, tmp_path / "copy.db")
 
@@ -335,7 +336,6 @@ def test_a_copy_does_not_end_the_locks_that_sqlite_holds(tmp_path: Path) -> None
     assert (tmp_path / "ledger.db-wal").exists()
     driver.poll({HOUR: 4.0})
     assert driver.counter() == 3
-    driver.close()
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,10 @@ DAY = Window(NOON_MS - DAY_MS // 2 - DAY_MS, NOON_MS - DAY_MS // 2)
 NEXT = {"kind": "cursor", "from": "next", "send": "page"}
 CURSOR = {"kind": "cursor", "from": "next", "send": "page", "more": "more"}
 RECORDS: dict[str, Any] = {"shape": "records", "mutable": True, "id": "row.id", "missing": None}
+STREAM: dict[str, Any] = RECORDS | {"mutable": None, "count": {SENT: {}}}
+"""A query of records that never change, and in ``GOING_ON`` a poll that is not its first."""
+
+GOING_ON: dict[str, Any] = {"first": False, "epoch_ms": 0, "watermark_ms": HOURS.start_ms}
 TOKENS = "chatbot_llm_tokens_total"
 RECEIVED = "chatbot_messages_received_total"
 FILTERS = ("only", "except", "expect")
@@ -102,7 +106,7 @@ def within(zone: str, bucket: str = "1h") -> dict[str, Any]:
         ),
         (RECORDS | NESTED | {"id": "hour.id"}, "it does not identify rows of row"),
         (RECORDS | {"mutable": None}, "a stream of records counts only records"),
-        (RECORDS | {"mutable": None, "count": {SENT: {"value": 2}}}, "counts only records"),
+        (STREAM | {"count": {SENT: {"value": 2}}}, "counts only records"),
         (RECORDS | {"id": "row.id|scale:2"}, "conversion"),
         ({"only": {"row.sent|scale:2": [4]}}, "conversion"),
         ({"at": "row.minute|scale:60|epoch_s"}, "conversion"),
@@ -307,7 +311,7 @@ def test_null_is_no_row_that_is_itself_the_number(family: str) -> None:
         *(b'"1_0"', '"\uff11"'.encode(), '"\u0663"'.encode(), b'" 1 "', b'"+1"', b'"1."', b'".5"'),
         *(
             b'""',
-            b'"NaN"',
+            *(b'"NaN"', b'"sNaN"', b'"Infinity"'),
             b'"1e31"',
             b"1e99999999999999999999",
             b'"0e-99999999999999999999"',
@@ -352,14 +356,6 @@ def test_8_numbers_are_text_cents_or_floats(value: str, amounts: bytes, milliont
     found = readings(loaded(query), Api(b"[" + b",".join(rows) + b"]"))
 
     assert counts(found, COST) == ({-1: millionths} if millionths else {-1: 0})
-
-
-@pytest.mark.parametrize("amount", ["1e31", "Infinity", "NaN", "sNaN"])
-def test_8_what_is_no_amount_is_refused(amount: str) -> None:
-    query = {"count": {COST: {"value": "row.cost"}}, "missing": "zero"}
-
-    with pytest.raises(SchemaError, match="expected an amount"):
-        readings(loaded(query), Api({"data": [row(-1, cost=amount)]}))
 
 
 @pytest.mark.parametrize("value", ["row.mood", "row.mood|scale:0.5"])
@@ -419,10 +415,8 @@ def test_records_that_are_not_as_expected_are_refused(mutable: bool | None) -> N
     query |= {"request": sent}
     records = [row(-3, id=1, state="done"), row(-3, id=2, state="spam")]
 
-    read: dict[str, Any] = {"first": False, "epoch_ms": 0, "watermark_ms": HOURS.start_ms}
-
     with pytest.raises(SchemaError, match=r"row\.state: unexpected value"):
-        readings(loaded(query), Api({"data": records}), **({} if mutable else read))
+        readings(loaded(query), Api({"data": records}), **({} if mutable else GOING_ON))
 
 
 @pytest.mark.parametrize("last", [{"ok": False, "data": []}, {"data": []}])
@@ -484,12 +478,6 @@ def test_5_a_record_given_twice_proves_no_second_one() -> None:
         readings(short, Api(first, shifted, first, shifted, first, shifted, first, shifted))
 
 
-@pytest.mark.parametrize("more", [1, 0, "true"])
-def test_14_more_is_true_or_false(more: Any) -> None:
-    with pytest.raises(SchemaError, match=r"pages\.more: expected true or false"):
-        readings(loaded({"pages": NEXT | {"more": "more"}}), Api(THREE | {"more": more}))
-
-
 CHOSEN: dict[str, Any] = {"count": {SENT: {"value": "row.sent", "only": {"row.stat": ["done"]}}}}
 
 
@@ -525,28 +513,16 @@ def test_a_field_that_chooses_rows_may_be_in_some_of_them() -> None:
 
 
 def test_11_records_that_do_not_change_are_a_stream() -> None:
-    manifest = loaded(
-        RECORDS
-        | {
-            "mutable": None,
-            "count": {SENT: {}},
-            "request": {
-                "path": "/calls",
-                "params": {"from": "window.start|iso", "to": "window.end|iso"},
-            },
-        }
-    )
+    params = {"from": "window.start|iso", "to": "window.end|iso"}
+    manifest = loaded(STREAM | {"request": {"path": "/calls", "params": params}})
     api = Api({"data": [row(-1, id=7), row(-1, id=7), row(-3, id="8"), row(-9, id=9)]})
 
     (first,) = readings(manifest, api)
-    (found,) = readings(manifest, api, first=False, epoch_ms=0, watermark_ms=HOURS.start_ms)
+    (found,) = readings(manifest, api, **GOING_ON)
 
     assert (first.events, first.watermark_ms) == ((), NOON_MS)
     assert sorted((e.at_ms - NOON_MS) // HOUR_MS for e in found.events) == [-3, -1]
     assert found.watermark_ms == NOON_MS
-
-
-STREAM: dict[str, Any] = {"first": False, "epoch_ms": 0, "watermark_ms": HOURS.start_ms}
 
 
 @pytest.mark.parametrize("mutable", [True, None])
@@ -556,10 +532,10 @@ def test_11_records_that_share_an_id_in_one_answer_are_drift(mutable: bool | Non
     turns = [{"number": 1}, {"number": 2}]
     data = [row(-3, turns=turns), row(-3, turns=turns)]
 
-    (found,) = readings(loaded(query), Api({"data": data}), **({} if mutable else STREAM))
+    (found,) = readings(loaded(query), Api({"data": data}), **({} if mutable else GOING_ON))
     pages = query | {"pages": NEXT | {"size": 1}}
     answers = [{"data": data[:1], "next": 2}, {"data": data[1:], "next": None}]
-    (shifted,) = readings(loaded(pages), Api(*answers), **({} if mutable else STREAM))
+    (shifted,) = readings(loaded(pages), Api(*answers), **({} if mutable else GOING_ON))
 
     assert found.drift == {"unexpected_type": 2}
     assert found.notes == [
@@ -569,17 +545,19 @@ def test_11_records_that_share_an_id_in_one_answer_are_drift(mutable: bool | Non
 
 
 def test_11_a_label_that_a_stream_cuts_is_counted() -> None:
-    query = RECORDS | {"mutable": None, "count": {SENT: {}}, "labels": {"channel": "row.channel"}}
+    query = STREAM | {"labels": {"channel": "row.channel"}}
 
-    (found,) = readings(loaded(query), Api({"data": [row(-1, id=1, channel="x" * 200)]}), **STREAM)
+    (found,) = readings(
+        loaded(query), Api({"data": [row(-1, id=1, channel="x" * 200)]}), **GOING_ON
+    )
 
     assert found.dropped == {(SENT, "label_length"): 1}
 
 
 def test_11_records_of_another_time_are_drift_in_a_stream() -> None:
-    query = RECORDS | {"mutable": None, "count": {SENT: {}}, "at": "row.time|epoch_ms"}
+    query = STREAM | {"at": "row.time|epoch_ms"}
 
-    (found,) = readings(loaded(query), Api({"data": [row(-1, id=1)]}), **STREAM)
+    (found,) = readings(loaded(query), Api({"data": [row(-1, id=1)]}), **GOING_ON)
 
     assert found.drift == {"unexpected_type": 1}
     assert found.notes[0].startswith("rows of 1 instants lie outside the window")
@@ -592,8 +570,8 @@ def test_11_a_stream_whose_bounds_are_coarse_loses_no_record(
 ) -> None:
     params = {"from": f"window.start|{form}", "to": f"window.end|{form}"}
     window = {"bucket": bucket, "end": end, "lookback": "10m", "settle": "10m"}
-    query = RECORDS | {"request": {"path": "/q", "params": params}, "window": window}
-    manifest = loaded(query | {"mutable": None, "count": {SENT: {}}})
+    query = STREAM | {"request": {"path": "/q", "params": params}, "window": window}
+    manifest = loaded(query)
     begin_ms, poll_ms = NOON_MS - DAY_MS, HOUR_MS
     records = [begin_ms + number * HOUR_MS // 3 + 1_500 for number in range(125)]
 
@@ -605,7 +583,7 @@ def test_11_a_stream_whose_bounds_are_coarse_loses_no_record(
     spec, seen, read_ms = target(manifest).queries[0].spec, set[int](), begin_ms
     for now_ms in range(begin_ms + poll_ms, records[-1], poll_ms):
         part = Window(read_ms - spec.lookback_ms, now_ms)
-        poll: dict[str, Any] = {"first": False, "epoch_ms": 0, "watermark_ms": read_ms}
+        poll = GOING_ON | {"watermark_ms": read_ms}
         (found,) = readings(manifest, Api_of(answer), part, now_ms, **poll)
         seen |= {each.at_ms for each in found.events}
         read_ms = now_ms
@@ -848,7 +826,10 @@ def test_a_range_of_local_times_warns_of_the_repeated_hour(zone: str) -> None:
         ),
         ({"data": [row(-1, sent=4)], "more": True}, "pages.from .next. leads nowhere"),
         ({"data": [row(-1, sent=4)], "more": True, "next": "a"}, "was repeated"),
-        ({"data": [row(-1, sent=4)], "more": "yes", "next": "b"}, "true or false"),
+        *(
+            ({"data": [row(-1, sent=4)], "more": more, "next": "b"}, "pages.more: expected true or")
+            for more in ("yes", "true", 1, 0)
+        ),
     ],
 )
 def test_14_a_cursor_repeats_or_is_missing(second: dict[str, Any], reason: str) -> None:
