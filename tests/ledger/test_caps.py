@@ -1,19 +1,14 @@
 """Past a cap nothing is lost: what has no place is counted in ``other``."""
 
-from collections import Counter
-from collections.abc import Collection, Sequence
-
 import pytest
 
-from exporter.ledger.rules import ALL, TARGET, Room, overflow, place, sum_counts
+from exporter.ledger.rules import overflow
 from exporter.model.families import ACTIVE_USERS, FLOW_TRIGGERS, INTERACTIONS
 from exporter.model.samples import (
     HOUR_MS,
-    CountRow,
     Family,
     GaugeRow,
     MetricType,
-    Series,
     Window,
     floor_to,
 )
@@ -27,48 +22,7 @@ HOUR = floor_to(START_MS, HOUR_MS)
 FAMILIES = {family.name: family for family in (INTERACTIONS, FLOW_TRIGGERS, CAMPAIGNS)}
 
 
-def interactions(kind: str) -> tuple[str, tuple[str, ...]]:
-    return INTERACTIONS.name, ("shop", "main", kind)
-
-
-def room_for(known: Collection[Series], of_family: int, in_target: int) -> Room:
-    left = {INTERACTIONS.name: of_family, TARGET: in_target, ALL: 1_000}
-    return Room(known, lambda: Counter(left))
-
-
-def placed(rows: Sequence[CountRow], room: Room) -> dict[Series, dict[int, float]]:
-    places = place(rows, FAMILIES, room)
-    names = dict(enumerate(places.values()))
-    found = sum_counts(rows, places, {series: number for number, series in names.items()})
-    return {names[number]: {start_ms: value} for (number, start_ms), value in found.items()}
-
-
-def test_past_the_cap_rows_are_summed_in_other() -> None:
-    room = room_for({interactions("a")}, 1, 10)
-    rows = [
-        (interactions(kind), 0, value) for kind, value in {"a": 1, "b": 2, "c": 4, "d": 8}.items()
-    ]
-
-    counted = placed(rows, room)
-
-    assert counted == {
-        interactions("a"): {0: 1},
-        interactions("b"): {0: 2},
-        interactions("other"): {0: 12},
-    }
-    assert room.dropped == {(INTERACTIONS.name, "family_limit"): 2}
-
-
-def test_a_full_target_admits_nothing_new() -> None:
-    room = room_for((), 5, 0)
-
-    counted = placed([(interactions("a"), 0, 3.0)], room)
-
-    assert counted == {interactions("other"): {0: 3}}
-    assert room.dropped == {(INTERACTIONS.name, "target_limit"): 1}
-
-
-def test_what_is_counted_is_what_lies_beyond_base() -> None:
+def test_the_overflow_is_other_in_what_lies_beyond_base() -> None:
     assert overflow((FLOW_TRIGGERS.name, ("shop", "main")), FLOW_TRIGGERS) == (
         FLOW_TRIGGERS.name,
         ("other", "main"),
@@ -131,3 +85,4 @@ def test_counters_and_gauges_of_a_target_share_its_places(start: Start, cap: str
 
     assert len(driver.shown(ACTIVE_USERS.name)) == 1
     assert driver.counters().keys() == {"web", "sms", "other"}
+    assert driver.dropped() == {f"{cap.removesuffix('_cap')}_limit"}

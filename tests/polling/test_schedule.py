@@ -16,7 +16,6 @@ from exporter.errors import (
     Throttled,
     TimedOut,
     Truncated,
-    Unauthorized,
     Unreachable,
 )
 from exporter.ledger.rows import Retry
@@ -222,10 +221,6 @@ def test_the_circuit_opens_at_the_fifth_failure_in_a_row(error: ProviderError) -
     circuits = [after(spec(), error, streak=streak).circuit for streak in range(1, 8)]
 
     assert circuits == ["closed"] * 4 + ["open"] * 3
-
-
-def test_a_refused_key_opens_the_circuit_at_once() -> None:
-    assert after(spec(), Unauthorized("401", status=401)).circuit == "open"
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.errors import SchemaError
-from exporter.model.families import ACTIVE_USERS, FUNCTION_INFO, INTERACTIONS, KNOWN_USERS
+from exporter.model.families import ACTIVE_USERS, INTERACTIONS, KNOWN_USERS
 from exporter.model.query import LabelRule
-from exporter.model.samples import HOUR_MS, GaugeRow, Window
+from exporter.model.samples import HOUR_MS, Window
 from exporter.providers.base.rows import Labels, Rows, shorten
 from tests.support.builders import spec
 
@@ -16,31 +16,7 @@ WINDOW = Window(NOON, NOON + 2 * HOUR_MS)
 
 
 def rows(**label_rules: LabelRule) -> Rows:
-    return Rows(WINDOW, spec(label_rules=label_rules, label_value_bytes=16), {"old": 1})
-
-
-def test_numbers_of_one_label_set_and_bucket_are_summed() -> None:
-    found = rows(project=LabelRule({"p1": "shop"}))
-
-    found.count(INTERACTIONS, ("p1",), NOON, 2)
-    found.count(INTERACTIONS, ("p1", "", ""), NOON, 3)
-    found.count(INTERACTIONS, ("p1",), NOON + HOUR_MS, 4)
-
-    series = ("chatbot_interactions_total", ("shop", "", ""))
-    assert found.reading().counts == [(series, NOON, 5), (series, NOON + HOUR_MS, 4)]
-
-
-def test_a_missing_field_keeps_the_whole_family_and_is_drift() -> None:
-    found = rows()
-
-    found.count(INTERACTIONS, ("p1",), NOON, 2)
-    found.count(INTERACTIONS, ("p1",), NOON + HOUR_MS, None)
-    found.level(KNOWN_USERS, ("p1",), NOON, None)
-
-    reading = found.reading()
-    assert (reading.counts, reading.levels) == ([], [])
-    assert reading.kept == {"chatbot_interactions_total"}
-    assert reading.drift == {"missing": 2}
+    return Rows(WINDOW, spec(label_rules=label_rules), {})
 
 
 def test_an_instant_belongs_to_its_bucket_and_only_a_start_is_no_drift() -> None:
@@ -50,22 +26,6 @@ def test_an_instant_belongs_to_its_bucket_and_only_a_start_is_no_drift() -> None
         *(None, NOON, NOON, None)
     ]
     assert found.reading().drift == {"unexpected_type": 1}
-
-
-def test_gauges_belong_to_a_bucket_or_to_the_window() -> None:
-    found = rows()
-
-    found.bucket_value(ACTIVE_USERS, ("p1", "", "", "hour"), NOON, 7)
-    found.level(KNOWN_USERS, ("p1",), NOON, 9)
-    found.window_value(FUNCTION_INFO, ("p1", "", "f", "format"), 1)
-
-    reading, hour = found.reading(), Window(NOON, NOON + HOUR_MS)
-    users = ("chatbot_active_users", ("p1", "", "", "hour"))
-    assert reading.buckets == [GaugeRow(users, hour, 7)]
-    assert reading.levels == [GaugeRow(("chatbot_known_users", ("p1", "")), hour, 9)]
-    info = ("chatbot_function_info", ("p1", "", "f", "format"))
-    assert reading.lists == [GaugeRow(info, WINDOW, 1)]
-    assert reading.lists_of == {"chatbot_function_info"}
 
 
 def test_gauges_of_one_bucket_that_share_a_label_have_no_value_together() -> None:
@@ -83,17 +43,6 @@ def test_gauges_of_one_bucket_that_share_a_label_have_no_value_together() -> Non
         f"values of {family} that label rules merge do not add up: none is shown"
         for family in ("chatbot_active_users", "chatbot_known_users")
     ]
-
-
-def test_a_cut_label_is_counted_and_the_memo_is_stored() -> None:
-    found = rows()
-
-    found.count(INTERACTIONS, ("p" * 17,), NOON, 1)
-    found.remember(new=found.memo["old"] + 1)
-
-    reading = found.reading(more=True)
-    assert reading.dropped == {("chatbot_interactions_total", "label_length"): 1}
-    assert (reading.memo, reading.more) == ({"new": 2}, True)
 
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
@@ -118,21 +67,6 @@ def test_two_long_values_never_merge(one: str, two: str) -> None:
 @given(TEXT)
 def test_no_value_is_longer_than_the_limit(value: str) -> None:
     assert len(shorten(value, 16).encode()) <= 16
-
-
-def test_names_pass_through_aliases_and_allow_lists() -> None:
-    label_rules = {
-        "project": LabelRule({"p1": "shop"}),
-        "interaction_type": LabelRule(allow=frozenset("a")),
-    }
-    labels = Labels(label_rules, 128)
-
-    assert labels.series(INTERACTIONS, "p1", "main", "a") == (
-        "chatbot_interactions_total",
-        ("shop", "main", "a"),
-    )
-    assert labels.series(INTERACTIONS, "p1", "main", "b")[1] == ("shop", "main", "other")
-    assert labels.dropped == {("chatbot_interactions_total", "not_allowlisted"): 1}
 
 
 def test_labels_that_are_not_given_are_empty() -> None:

@@ -144,6 +144,7 @@ def test_a_missing_field_is_skipped_and_drift(value: Any) -> None:
 
     assert "chatbot_flow_triggers_total" not in counted(reading)
     assert reading.kept == {"chatbot_flow_triggers_total"}
+    assert [row.value for row in reading.levels if "known" in row.series[0]] == [55]
     assert counted(reading)["chatbot_new_users_total"] == [(NINE, 9), (TEN, 1)]
     assert reading.drift == {"missing": 2}
 

@@ -120,12 +120,6 @@ def test_a_time_outside_the_window_or_inside_an_hour_is_drift(
     assert found.drift == {"unexpected_type": 1}
 
 
-def test_rows_of_one_hour_and_label_set_are_summed() -> None:
-    found = reading(rows({"type": "x"}, {"type": "x", "count_id": "3"}))
-
-    assert found.counts == [(("chatbot_events_total", ("docs", "", "", "x")), NINE, 5)]
-
-
 @pytest.mark.parametrize(
     ("sums", "kept"), [({"sum_userMessageCount": None}, False), ({}, True)], ids=["null", "absent"]
 )
