@@ -37,6 +37,15 @@ PROMETHEUS_OWN = {
 }
 
 
+USED = {
+    uid: {name for _, expr in expressions(board) for name in metrics(expr)}
+    for uid, board in BOARDS.items()
+} | {
+    "rules": {name for group in RULES for rule in group["rules"] for name in metrics(rule["expr"])}
+}
+"""The metrics that are read, by board, and by the rules."""
+
+
 def excused(fault: Fault) -> bool:
     names = [fault.rule]
     if fault.rule in {"target-job-rule", "target-instance-rule"}:
@@ -71,43 +80,28 @@ def test_rules_have_no_fault() -> None:
     assert list(rule_faults(RULES)) == []
 
 
-@pytest.mark.parametrize("uid", BOARDS)
-def test_a_board_reads_only_metrics_that_exist(uid: str) -> None:
-    used = {name for _, expr in expressions(BOARDS[uid]) for name in metrics(expr)}
+@pytest.mark.parametrize("reader", USED)
+def test_boards_and_rules_read_only_metrics_that_exist(reader: str) -> None:
+    known = CATALOGUE.keys() | RECORDS | PROMETHEUS_OWN
+    known |= set() if reader == "rules" else OF_MANIFESTS
 
-    known = CATALOGUE.keys() | OF_MANIFESTS | RECORDS | PROMETHEUS_OWN
-    assert {_family(name) for name in used} - known == set()
-
-
-def test_rules_read_only_metrics_that_exist() -> None:
-    used = {name for group in RULES for rule in group["rules"] for name in metrics(rule["expr"])}
-
-    assert {_family(name) for name in used} - CATALOGUE.keys() - RECORDS - PROMETHEUS_OWN == set()
+    assert {_family(name) for name in USED[reader]} - known == set()
 
 
 def test_every_record_is_read_by_a_rule_or_a_board() -> None:
-    used = {name for group in RULES for rule in group["rules"] for name in metrics(rule["expr"])}
-    used |= {n for board in BOARDS.values() for _, e in expressions(board) for n in metrics(e)}
-
-    assert used >= RECORDS
+    assert set().union(*USED.values()) >= RECORDS
 
 
 def test_a_manifests_own_families_are_on_its_board() -> None:
     for manifest in MANIFESTS:
-        board = BOARDS[f"chatbot-{manifest.settings.name}"]
-        shown = {name for _, expr in expressions(board) for name in metrics(expr)}
         queries = manifest.queries.values()
         fed = {feed.family.name for query in queries for feed in query.program.feeds}
-        assert shown >= fed | {family.name for family in manifest.families}
+        own = {family.name for family in manifest.families}
+        assert USED[f"chatbot-{manifest.settings.name}"] >= fed | own
 
 
 def test_every_family_is_on_a_board_or_listed_as_not_shown() -> None:
-    shown = {
-        _family(name)
-        for board in BOARDS.values()
-        for _, expr in expressions(board)
-        for name in metrics(expr)
-    }
+    shown = {_family(name) for uid in BOARDS for name in USED[uid]}
     unlisted = [
         name
         for name in CATALOGUE.keys() - shown
