@@ -175,9 +175,11 @@ def test_11_what_became_of_a_conversation_is_counted_again() -> None:
 
 def test_12_people_are_shown_by_day_and_never_added() -> None:
     made = bench("botpress", "users")
-    shown = [each.value for reading in read(made) for each in reading.buckets]
+    shown = [each for reading in read(made) for each in reading.buckets]
 
-    assert shown == [row["returningUsers"] for seen in made.service.requests for row in seen.rows]
+    people = [row["returningUsers"] for seen in made.service.requests for row in seen.rows]
+    assert [each.value for each in shown] == people
+    assert {each.series[1][-1] for each in shown} == {"day"}
     made.service.faults.on("split_records")
     with pytest.raises(SchemaError, match="duplicate bucket"):
         read(made)

@@ -4,7 +4,6 @@ import re
 from typing import Any
 
 import httpx
-import msgspec
 import pytest
 
 from exporter.errors import SchemaError, SettingsError, Truncated
@@ -178,10 +177,10 @@ def test_a_query_that_would_count_wrongly_is_refused(query: dict[str, Any], prob
     assert bool(found) == bool(problem)
 
 
-@pytest.mark.parametrize(("value", "entry"), [("hour", 5), ("hour.sent", {"sent": 5})])
-def test_2_a_map_is_keyed_by_time(value: str, entry: Any) -> None:
-    query = {"rows": ["{} as hour"], "at": "hour.@key|epoch_s", "count": {SENT: {"value": value}}}
-    answer = {str((NOON_MS + hour * HOUR_MS) // 1000): entry for hour in (-3, -2, -1)}
+def test_2_a_map_is_keyed_by_time() -> None:
+    count = {SENT: {"value": "hour.sent"}}
+    query = {"rows": ["{} as hour"], "at": "hour.@key|epoch_s", "count": count}
+    answer = {str((NOON_MS + hour * HOUR_MS) // 1000): {"sent": 5} for hour in (-3, -2, -1)}
 
     assert counts(readings(loaded(query), Api(answer))) == {-3: 5, -2: 5, -1: 5}
 
@@ -206,19 +205,6 @@ def test_3_elements_are_chosen_by_name_or_added_up(value: str, field: Any) -> No
     if "=" in value:
         with pytest.raises(SchemaError, match=r"\[name=b\]: more than one item"):
             readings(manifest, Api({"data": [row(-1, of=PARTS_OF * 2)]}))
-
-
-def test_4_json_is_in_a_parameter() -> None:
-    params = {"query": {"json": {"from": "window.start|iso", "to": "window.end|iso", "top": 5}}}
-    api = Api(THREE)
-
-    readings(loaded({"request": {"path": "/q", "params": params}}), api)
-
-    assert msgspec.json.decode(api.sent[0]["query"]) == {
-        "from": "2026-03-03T09:00:00.000Z",
-        "to": "2026-03-03T12:00:00.000Z",
-        "top": 5,
-    }
 
 
 @pytest.mark.parametrize("proof", [{"rows_below": 3}, {"total": "total"}])
@@ -598,28 +584,15 @@ def _within(at: str, since: str, until: str, end: str) -> bool:
     return since <= at and (known <= until if end == "inclusive" else known < until)
 
 
-def test_12_a_distinct_count_does_not_add_up() -> None:
-    users = {"value": "row.users", "class": "distinct"}
-    gauge = {"gauge": {"chatbot_active_users": users}, "count": None, "distinct": ["row.users"]}
-    answer = {"data": [row(hour, users=5) for hour in (-3, -2, -1)]}
+def test_12_a_distinct_count_is_its_buckets_and_a_trailing_one_is_a_level() -> None:
+    api = Api({"data": [row(hour, users=5) for hour in (-3, -2, -1)]})
 
-    (found,) = readings(loaded(gauge), Api(answer))
+    (of_hours,), (trailing,) = (
+        readings(loaded(query), api) for query in (showing(), showing(**TRAILING))
+    )
 
-    assert {each.series[1] for each in found.buckets} == {("", "", "", "hour")}
-    assert [each.value for each in found.buckets] == [5, 5, 5]
-    twice = {"data": [row(-1, users=5, bot="a"), row(-1, users=2, bot="b")]}
-    two_bots = gauge | {"missing": "zero", "labels": {"channel": "answer.channel"}}
-    with pytest.raises(SchemaError, match="duplicate bucket"):
-        readings(loaded(two_bots), Api(twice))
-
-
-def test_12_a_trailing_count_is_a_level_that_each_bucket_has() -> None:
-    gauge = {"gauge": {"chatbot_active_users": TRAILING}, "count": None}
-    answer = {"data": [row(hour, users=5) for hour in (-3, -2, -1)]}
-
-    (found,) = readings(loaded(gauge), Api(answer))
-
-    assert {each.series[1][-1] for each in found.levels} == {"trailing_7d"}
+    assert {each.series[1][-1] for each in of_hours.buckets} == {"hour"}
+    assert {each.series[1][-1] for each in trailing.levels} == {"trailing_7d"}
 
 
 @pytest.mark.parametrize(
@@ -847,16 +820,6 @@ def test_14_pages_without_end_are_given_up_before_they_fill_the_memory(*, nested
 
     with pytest.raises(Truncated, match="more than 1,000,000 items for one reading"):
         readings(loaded({"pages": CURSOR} | (NESTED if nested else {})), Api(*pages))
-
-
-def test_14_a_cursor_that_expires_begins_the_window_again() -> None:
-    gone, first = httpx.Response(410), {"data": THREE["data"][:2], "more": True, "next": "a"}
-    last = {"data": [row(-1, sent=4)], "more": False, "next": "b"}
-    manifest = loaded({"pages": CURSOR | {"on_expired": "restart"}})
-
-    found = readings(manifest, Api(first, gone, first, last))
-
-    assert counts(found) == {-3: 1, -2: 2, -1: 4}
 
 
 ALIKE = [row(-1, sent=5, bot="x", agent=agent) for agent in ("a", "b", "c")]

@@ -4,16 +4,7 @@ from typing import Any
 
 import pytest
 
-from exporter.errors import (
-    ProviderError,
-    Refused,
-    ServerError,
-    Throttled,
-    TimedOut,
-    Unauthorized,
-    Unreachable,
-)
-from exporter.providers.xenioo.provider import wait_s, with_hourly_wait
+from exporter.providers.xenioo.provider import wait_s
 from exporter.simulator.xenioo import BOTS
 from tests.providers.xenioo.account import Account, is_statistics, read_once
 from tests.support.driver import shown_by
@@ -114,22 +105,6 @@ def test_an_error_names_neither_keys_nor_the_path(account: Account) -> None:
         "may be valid; the request is repeated later. If this persists, lengthen interval, lower "
         "requests_per_second, or look for another program that uses the account"
     )
-
-
-@pytest.mark.parametrize(
-    ("error", "kind"),
-    [
-        (Unauthorized("x", status=403), Throttled),
-        (Unauthorized("x", status=401), Unauthorized),
-        (TimedOut("x"), TimedOut),
-        (Unreachable("x"), Unreachable),
-        (ServerError("x"), Throttled),
-        (Refused("x", 400), Throttled),
-        (Refused("x", 404), Refused),
-    ],
-)
-def test_a_refusal_keeps_what_it_tells(error: ProviderError, kind: type[ProviderError]) -> None:
-    assert type(with_hourly_wait(error, 3600)) is kind
 
 
 def test_the_wait_is_an_hour_and_up_to_five_minutes() -> None:
