@@ -23,6 +23,7 @@ from exporter.ledger.store import Ledger
 from exporter.providers import PROVIDERS
 from tests.faults.bench import Bench
 from tests.support.running import exporter
+from tests.support.served import document
 from tests.support.vendors import Vendors, read
 from tests.support.virtual import VirtualClock, inline
 
@@ -196,10 +197,7 @@ async def test_a_query_that_gets_another_meaning_is_not_asked_twice_at_once(
 
     def settings(project: str) -> Settings:
         target = {"name": "shop", "provider": "flowxo", "project": project, "api_key": "k"}
-        ledger = {"url": f"sqlite:///{tmp_path}/ledger.db"}
-        return read(
-            {"version": 1, "allow_inline_secrets": True, "ledger": ledger, "targets": [target]}
-        )
+        return read(document(tmp_path, target))
 
     async with exporter(settings("shop"), clock, vendor) as app:
         for project in ("eu", "us"):

@@ -8,6 +8,7 @@ import pytest
 
 from exporter.config.model import Settings
 from tests.support.running import exporter
+from tests.support.served import document
 from tests.support.vendors import read
 from tests.support.virtual import VirtualClock
 
@@ -50,8 +51,7 @@ def settings(folder: Path) -> Settings:
         }
         for host in hosts
     ]
-    ledger = {"url": f"sqlite:///{folder}/ledger.db"}
-    return read({"version": 1, "allow_inline_secrets": True, "ledger": ledger, "targets": targets})
+    return read(document(folder, *targets))
 
 
 @pytest.mark.slow

@@ -303,23 +303,14 @@ def test_a_collapse_in_the_second_part_of_a_poll_is_confirmed_like_any_other(
     assert outcomes == [True, True, False, False]
 
 
-def test_gauges_follow_a_renamed_target(driver: LedgerDriver) -> None:
-    level = ("chatbot_known_users", ("shop", ""))
-    hour = Window(at(11) - HOUR_MS, at(11))
-    driver.poll({at(11): 1.0}, levels=[GaugeRow(level, hour, 7.0)])
-    driver.sync(spec(target="store"), shop="store")
-
-    assert {shown.labels[1] for shown in driver.view().shown} == {"store"}
-
-
-def test_counts_of_a_renamed_target_leave_no_self_counter_of_the_old_name(
-    driver: LedgerDriver,
-) -> None:
-    driver.poll({at(11): 9.0})
+def test_gauges_and_self_counters_follow_a_renamed_target(driver: LedgerDriver) -> None:
+    level = GaugeRow(("chatbot_known_users", ("shop", "")), Window(at(11) - HOUR_MS, at(11)), 7.0)
+    driver.poll({at(11): 9.0}, levels=[level])
     driver.poll({at(11): 8.0})
     assert driver.counted("retracted_total", target="shop") == 1
 
     driver.sync(spec(target="store"), shop="store")
+    assert {shown.labels[1] for shown in driver.view().shown} == {"store"}
     driver.poll({at(11): 6.0})
 
     assert driver.counted("retracted_total", target="shop") == 0

@@ -61,6 +61,7 @@ def floor(driver: LedgerDriver) -> int:
 
 def test_history_is_read_newest_first_moves_no_counter_and_lowers_the_floor(start: Start) -> None:
     driver = start(**PAST)
+    first_ms = driver.clock.now_ms()
     live(driver, HOURS)
 
     read = read_past(driver, HOURS)
@@ -68,6 +69,8 @@ def test_history_is_read_newest_first_moves_no_counter_and_lowers_the_floor(star
     oldest = NOW - 10 * DAY_MS
     ends = [BEGUN, BEGUN - 3 * DAY_MS, BEGUN - 6 * DAY_MS]
     assert read == [Window(oldest, end) for end in ends]
+    (shown,) = [each for each in driver.view().shown if each.family == RECEIVED]
+    assert (shown.value, shown.created_ms) == (0, first_ms)
     assert driver.counter() == 0
     assert floor(driver) == oldest
 
@@ -118,16 +121,6 @@ def test_history_ends_where_the_api_is_known_to_end(start: Start) -> None:
     assert floor(driver) == NOW - 4 * DAY_MS + 6 * HOUR_MS
 
 
-def test_start_history_counts_it(start: Start) -> None:
-    driver = start(**PAST, history=True)
-    live(driver, HOURS)
-
-    read_past(driver, HOURS)
-
-    assert driver.counter() == sum(n for at, n in HOURS.items() if at >= NOW - 10 * DAY_MS)
-    assert driver.counted("revisions_total") == 0
-
-
 def test_start_history_shows_nothing_until_it_is_read_and_then_its_sum_at_once(
     start: Start,
 ) -> None:
@@ -140,6 +133,8 @@ def test_start_history_shows_nothing_until_it_is_read_and_then_its_sum_at_once(
     (shown,) = [each for each in driver.view().shown if each.family == RECEIVED]
     assert shown.value == sum(n for at, n in HOURS.items() if at >= NOW - 10 * DAY_MS)
     assert shown.created_ms == floor(driver)
+    assert driver.counter() == shown.value
+    assert driver.counted("revisions_total") == 0
 
 
 def test_history_that_cannot_be_read_ends_where_a_shorter_initial_lookback_does(
@@ -161,17 +156,6 @@ def test_history_that_cannot_be_read_ends_where_a_shorter_initial_lookback_does(
     assert driver.view().state.history is None
     assert driver.counter() == sum(n for at, n in HOURS.items() if at >= BEGUN - 3 * DAY_MS)
     assert driver.shown() != {}
-
-
-def test_start_zero_is_created_with_the_first_poll_whatever_history_finds(start: Start) -> None:
-    driver = start(**PAST)
-    first_ms = driver.clock.now_ms()
-    live(driver, HOURS)
-
-    read_past(driver, HOURS)
-
-    (shown,) = [each for each in driver.view().shown if each.family == RECEIVED]
-    assert (shown.value, shown.created_ms) == (0, first_ms)
 
 
 @pytest.mark.parametrize("off", [{"initial_lookback_ms": 0}, {"initial_lookback_ms": None}])

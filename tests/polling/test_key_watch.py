@@ -10,6 +10,7 @@ import httpx
 from exporter.errors import Unauthorized
 from exporter.polling.key_watch import KeyWatch
 from tests.support.running import exporter
+from tests.support.served import document
 from tests.support.vendors import read
 from tests.support.virtual import VirtualClock
 
@@ -76,8 +77,7 @@ async def test_a_key_file_that_hangs_does_not_hide_the_new_key_of_another_target
         }
         for name in ("a", "b")
     ]
-    ledger = {"url": f"sqlite:///{tmp_path}/ledger.db"}
-    settings = read({"version": 1, "ledger": ledger, "targets": targets})
+    settings = read(document(tmp_path, *targets))
 
     async with exporter(settings, clock, httpx.MockTransport(vendor), blocking=blocking):
         await clock.sleep(20)

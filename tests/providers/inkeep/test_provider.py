@@ -32,37 +32,62 @@ def vendor(script: Script, **settings: Any) -> Vendor:
     return made
 
 
-def test_an_event_counts_by_name_and_into_the_family_it_means() -> None:
-    made = vendor(
+OLDER = ("chat_message_submitted", "chat_message_bot_response_received")
+COUNTED: dict[str, tuple[str, Script, dict[tuple[str, ...], float]]] = {
+    "an event, by its name and in the family that it means": (
+        "events",
         [
             (Kind.MESSAGE_RECEIVED, {"count": 3, "channel": "web"}),
             (Kind.MESSAGE_SENT, {"count": 2, "channel": "web"}),
             (Kind.SEARCH, {"count": 4}),
-        ]
-    )
+        ],
+        {
+            (EVENTS, "int_web", "user_message_submitted"): 3,
+            (RECEIVED, "int_web"): 3,
+            (EVENTS, "int_web", "assistant_message_received"): 2,
+            (EVENTS, "int_web", "assistant_answer_displayed"): 2,
+            (SENT, "int_web"): 2,
+            (EVENTS, "", "search_query_submitted"): 4,
+            (EVENTS, "", "search_query_response_received"): 4,
+            (SEARCHES, ""): 4,
+        },
+    ),
+    "events of older widgets, which have the same meaning": (
+        "events",
+        [(Kind.MESSAGE_RECEIVED, {"event": name, "count": 2}) for name in OLDER],
+        dict.fromkeys([*((EVENTS, "", name) for name in OLDER), (RECEIVED, ""), (SENT, "")], 2),
+    ),
+    "feedback, by its rating": (
+        "feedback",
+        [
+            (Kind.FEEDBACK, {"rating": "negative", "count": 2}),
+            (Kind.FEEDBACK, {"rating": "positive", "channel": "web"}),
+        ],
+        {(FEEDBACK, "", "negative"): 2, (FEEDBACK, "int_web", "positive"): 1},
+    ),
+    "a thumbs down, which is an escalation and no handover": (
+        "escalations",
+        [
+            (Kind.FEEDBACK, {"rating": "negative", "count": 5}),
+            (Kind.HANDOVER, {"escalation": "contact_us", "count": 2, "channel": "web"}),
+            (Kind.HANDOVER, {"escalation": "none", "count": 3}),
+        ],
+        {
+            (ESCALATIONS, "", "downvote"): 5,
+            (ESCALATIONS, "int_web", "contact_us"): 2,
+            (HANDOVERS, "int_web"): 2,
+            (ESCALATIONS, "", ""): 3,
+            (HANDOVERS, ""): 3,
+        },
+    ),
+}
 
-    assert made.counts("events") == {
-        (EVENTS, "int_web", "user_message_submitted"): 3,
-        (RECEIVED, "int_web"): 3,
-        (EVENTS, "int_web", "assistant_message_received"): 2,
-        (EVENTS, "int_web", "assistant_answer_displayed"): 2,
-        (SENT, "int_web"): 2,
-        (EVENTS, "", "search_query_submitted"): 4,
-        (EVENTS, "", "search_query_response_received"): 4,
-        (SEARCHES, ""): 4,
-    }
 
+@pytest.mark.parametrize("case", COUNTED)
+def test_what_happened_counts_as(case: str) -> None:
+    query, script, counted = COUNTED[case]
 
-def test_events_of_older_widgets_have_the_same_meaning() -> None:
-    names = ("chat_message_submitted", "chat_message_bot_response_received")
-    made = vendor([(Kind.MESSAGE_RECEIVED, {"event": name, "count": 2}) for name in names])
-
-    assert made.counts("events") == {
-        (EVENTS, "", names[0]): 2,
-        (EVENTS, "", names[1]): 2,
-        (RECEIVED, ""): 2,
-        (SENT, ""): 2,
-    }
+    assert vendor(script).counts(query) == counted
 
 
 def test_the_settings_add_to_the_map_and_replace_in_it() -> None:
@@ -103,38 +128,6 @@ def test_a_conversation_grows_after_its_hour() -> None:
 
     assert before == {(STARTED, "int_web"): 1, (USER_MESSAGES, "int_web"): 1}
     assert made.counts("conversations") == {(STARTED, "int_web"): 1, (USER_MESSAGES, "int_web"): 3}
-
-
-def test_feedback_counts_by_rating() -> None:
-    made = vendor(
-        [
-            (Kind.FEEDBACK, {"rating": "negative", "count": 2}),
-            (Kind.FEEDBACK, {"rating": "positive", "channel": "web"}),
-        ]
-    )
-
-    assert made.counts("feedback") == {
-        (FEEDBACK, "", "negative"): 2,
-        (FEEDBACK, "int_web", "positive"): 1,
-    }
-
-
-def test_a_thumbs_down_is_an_escalation_and_no_handover() -> None:
-    made = vendor(
-        [
-            (Kind.FEEDBACK, {"rating": "negative", "count": 5}),
-            (Kind.HANDOVER, {"escalation": "contact_us", "count": 2, "channel": "web"}),
-            (Kind.HANDOVER, {"escalation": "none", "count": 3}),
-        ]
-    )
-
-    assert made.counts("escalations") == {
-        (ESCALATIONS, "", "downvote"): 5,
-        (ESCALATIONS, "int_web", "contact_us"): 2,
-        (HANDOVERS, "int_web"): 2,
-        (ESCALATIONS, "", ""): 3,
-        (HANDOVERS, ""): 3,
-    }
 
 
 def test_a_kind_that_the_widget_does_not_have_is_other_and_never_shown() -> None:
