@@ -199,7 +199,7 @@ def test_the_first_two_of_twelve_are_chance_where_so_few_are_enough_to_judge(
     tmp_path: Path,
     alert: str,
     floor: str,
-    expected: bool,  # noqa: FBT001
+    expected: bool,
 ) -> None:
     chosen = rules(SMALL, (alert,))
     if floor == "0":

@@ -117,7 +117,7 @@ PUTS = st.lists(
 @given(puts=PUTS, small=st.booleans())
 def test_what_is_sent_is_what_was_put_last_and_not_removed(
     puts: list[tuple[str, dict[str, float] | None]],
-    small: bool,  # noqa: FBT001
+    small: bool,
 ) -> None:
     shown, last = MetricsPage(FAMILIES, block_lines=2 if small else 400), {}
     for owner, values in puts:

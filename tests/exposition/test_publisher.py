@@ -130,7 +130,7 @@ async def test_many_new_series_are_let_go_some_at_a_time(
 @pytest.mark.parametrize("scraped", [True, False], ids=["scraped", "not-scraped"])
 async def test_a_restart_neither_skips_the_0_nor_shows_it_after_the_value(
     newcomer: Newcomer,
-    scraped: bool,  # noqa: FBT001
+    scraped: bool,
 ) -> None:
     async with newcomer.bench.running():
         await newcomer.shown(31)

@@ -79,7 +79,7 @@ def lasting(page: str) -> str:
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_scrape_is_the_golden_page(name: str, update: bool) -> None:  # noqa: FBT001
+def test_a_scrape_is_the_golden_page(name: str, update: bool) -> None:
     golden = HERE / f"{name}.txt"
     page = lasting(pages()[name])
     if update:

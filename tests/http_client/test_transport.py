@@ -87,7 +87,7 @@ async def test_no_cookie_of_an_answer_comes_with_a_later_request() -> None:
 
 
 @pytest.mark.parametrize("shared", [True, False], ids=["one target", "two targets"])
-async def test_a_surplus_answer_on_a_connection_is_read_by_nobody(shared: bool) -> None:  # noqa: FBT001
+async def test_a_surplus_answer_on_a_connection_is_read_by_nobody(shared: bool) -> None:
     """The vendor keeps each connection open and sends a second answer that nobody asked for."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

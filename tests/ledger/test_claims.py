@@ -36,7 +36,7 @@ def test_a_query_whose_claim_is_released_is_due_at_once(tx: sa.Connection) -> No
 def test_a_claim_can_be_taken_when_it_expires(
     tx: sa.Connection,
     after_ms: int,
-    renewed: bool,  # noqa: FBT001
+    renewed: bool,
 ) -> None:
     first = claims.claim_due(tx, "a", START_MS, NEWEST)
     assert first is not None

@@ -88,7 +88,7 @@ def test_a_day_of_local_hours_has_the_half_hour_of_the_change() -> None:
 
 @pytest.mark.parametrize(("shown", "periods"), [(True, {"day", "hour"}), (False, set())])
 def test_period_gauges_are_shown_unless_the_settings_say_no(
-    shown: bool,  # noqa: FBT001 - a parameter
+    shown: bool,
     periods: set[str],
     tmp_path: Path,
 ) -> None:

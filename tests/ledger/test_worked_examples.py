@@ -115,7 +115,7 @@ def test_rows_older_than_the_first_range_never_count(start: Start) -> None:
 @pytest.mark.parametrize("restarts", [False, True])
 def test_a_new_series_is_zero_until_that_was_scraped(
     start: Start,
-    restarts: bool,  # noqa: FBT001
+    restarts: bool,
 ) -> None:
     driver = start(history=True)
     driver.poll({at(10): 40.0})

@@ -42,7 +42,7 @@ def measures(name: Any) -> Callable[[Any], bool]:
 
 @pytest.mark.parametrize("as_date", [False, True], ids=["seconds", "date"])
 async def test_retry_after_keeps_the_whole_target_quiet_until_then(
-    as_date: bool,  # noqa: FBT001
+    as_date: bool,
     tmp_path: Path,
 ) -> None:
     bench = Bench(tmp_path, ["flowxo"], SETTINGS)

@@ -56,7 +56,7 @@ def driver(tmp_path: Path) -> Iterator[LedgerDriver]:
 def test_only_the_new_holder_of_a_claim_commits(
     driver: LedgerDriver,
     write: str,
-    late: bool,  # noqa: FBT001
+    late: bool,
     lost_by: str,
     tmp_path: Path,
 ) -> None:

@@ -57,7 +57,7 @@ class Account(RuleBasedStateMachine):
         lookback=st.sampled_from([2, 6, 48]),
         days=st.sampled_from([0, 5]),
     )
-    def open(self, writes_off: bool, lookback: int, days: int) -> None:  # noqa: FBT001
+    def open(self, writes_off: bool, lookback: int, days: int) -> None:
         limit_ms = WRITE_OFF_AFTER_MS if writes_off else None
         query = spec(
             write_off_after_ms=limit_ms,
@@ -119,7 +119,7 @@ class Account(RuleBasedStateMachine):
         units: int,
         share: float,
         meanwhile: str,
-        lasts: bool,  # noqa: FBT001
+        lasts: bool,
     ) -> None:
         """A collapse: nothing changes until two further polls confirm it."""
         losses = self.lose(self.read_much(units), share)
@@ -170,7 +170,7 @@ class Account(RuleBasedStateMachine):
 
     @precondition(lambda self: not self.label_rules_changed)
     @rule(back=st.booleans())
-    def the_clock_is_set(self, back: bool) -> None:  # noqa: FBT001
+    def the_clock_is_set(self, back: bool) -> None:
         """Set it an hour forward or back; at most that from the vendor's."""
         step_ms = -HOUR_MS if back else HOUR_MS
         if abs(self.skew_ms + step_ms) <= HOUR_MS:
@@ -192,7 +192,7 @@ class Account(RuleBasedStateMachine):
     # What the operator does.
 
     @rule(kills=st.booleans())
-    def restart_or_kill(self, kills: bool) -> None:  # noqa: FBT001
+    def restart_or_kill(self, kills: bool) -> None:
         before = self.driver.shown()
         (self.driver.kill if kills else self.driver.reopen)()
         assert self.driver.shown() == before

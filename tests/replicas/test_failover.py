@@ -22,7 +22,7 @@ pytestmark = [
 
 
 @pytest.mark.parametrize("synchronous", [True, False])
-def test_a_failover_takes_no_counter_back(tmp_path: Path, synchronous: bool) -> None:  # noqa: FBT001
+def test_a_failover_takes_no_counter_back(tmp_path: Path, synchronous: bool) -> None:
     with ExitStack() as stack:
         primary = stack.enter_context(server())
         standby = stack.enter_context(standby_of(primary, synchronous=synchronous))

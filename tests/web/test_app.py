@@ -72,7 +72,7 @@ def test_head_of_metrics_is_not_a_scrape() -> None:
     ("verified", "body"), [(True, TEXT_BODY), (False, PROCESS_BODY), (None, PROCESS_BODY)]
 )
 def test_a_replica_that_cannot_verify_its_page_shows_nothing_of_a_target(
-    verified: bool | None,  # noqa: FBT001
+    verified: bool | None,
     body: bytes,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

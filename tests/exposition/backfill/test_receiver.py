@@ -151,7 +151,7 @@ def test_killed_at_every_tenth_request_nothing_is_lost_and_nothing_comes_twice(
     running: list[subprocess.Popen[str]] = []
     said = ""
 
-    def kill(arrived: bool) -> None:  # noqa: FBT001
+    def kill(arrived: bool) -> None:
         killed.append(arrived)
         running[-1].kill()
         running[-1].wait()

@@ -124,7 +124,7 @@ def test_lateness_below_the_overlap_is_exact_whatever_happens(
 @given(steps, st.booleans())
 def test_lateness_above_the_overlap_is_found_by_a_sweep_and_never_counts_too_much(
     history: History,
-    sweeps: bool,  # noqa: FBT001
+    sweeps: bool,
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
         care = Care(Path(folder), stream={} if sweeps else {"sweep_interval": "30d"})

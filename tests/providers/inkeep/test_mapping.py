@@ -125,7 +125,7 @@ def test_a_time_outside_the_window_or_inside_an_hour_is_drift(
 )
 def test_a_sum_of_nothing_is_left_out_and_an_absent_one_changes_no_count(
     sums: dict[str, Any],
-    kept: bool,  # noqa: FBT001 - what is expected
+    kept: bool,
 ) -> None:
     found = reading(rows({"sum_userMessageCount": 4}, sums), mapping.conversations)
 

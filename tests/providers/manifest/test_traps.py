@@ -394,7 +394,7 @@ def test_a_label_is_a_variable_or_refused(label: str, problem: str) -> None:
 
 
 @pytest.mark.parametrize("mutable", [True, None])
-def test_records_that_are_not_as_expected_are_refused(mutable: bool | None) -> None:  # noqa: FBT001
+def test_records_that_are_not_as_expected_are_refused(mutable: bool | None) -> None:
     count: dict[str, Any] = {SENT: {}}
     sent = {"path": "/calls", "params": {"from": "window.start|iso", "to": "window.end|iso"}}
     query = RECORDS | {"mutable": mutable, "expect": {"row.state": ["done"]}, "count": count}
@@ -409,7 +409,7 @@ def test_records_that_are_not_as_expected_are_refused(mutable: bool | None) -> N
 @pytest.mark.parametrize("first", [False, True])
 def test_an_answer_without_rows_is_as_expected_or_refused(
     last: dict[str, Any],
-    first: bool,  # noqa: FBT001 - which page it is
+    first: bool,
 ) -> None:
     pages = {"pages": NEXT | {"size": 50}, "missing": "zero", "expect": {"answer.ok": [True]}}
     good = {"ok": True, "data": [row(-1, sent=4)], "next": "b"}
@@ -481,7 +481,7 @@ CHOSEN: dict[str, Any] = {"count": {SENT: {"value": "row.sent", "only": {"row.st
 )
 def test_a_field_that_chooses_rows_and_is_in_none_of_them_is_drift(
     query: dict[str, Any],
-    absent: bool,  # noqa: FBT001 - a case
+    absent: bool,
 ) -> None:
     (found,) = readings(loaded(query), Api(THREE))
 
@@ -512,7 +512,7 @@ def test_11_records_that_do_not_change_are_a_stream() -> None:
 
 
 @pytest.mark.parametrize("mutable", [True, None])
-def test_11_records_that_share_an_id_in_one_answer_are_drift(mutable: bool | None) -> None:  # noqa: FBT001
+def test_11_records_that_share_an_id_in_one_answer_are_drift(mutable: bool | None) -> None:
     rows = {"rows": ["data[] as talk", "turns[] as turn"], "at": "talk.time|epoch_s"}
     query = RECORDS | rows | {"id": "turn.number", "mutable": mutable, "count": {SENT: {}}}
     turns = [{"number": 1}, {"number": 2}]
@@ -866,7 +866,7 @@ def test_an_empty_page_with_a_cursor_is_not_the_end(kind: str) -> None:
 @pytest.mark.parametrize("before", ["", f'<?c={"x" * 9_000}>; rel="prev", '])
 def test_a_link_header_leads_to_the_next_page(
     parameters: str,
-    follows: bool,  # noqa: FBT001 - what is expected
+    follows: bool,
     before: str,
 ) -> None:
     links = [("link", f"{before}<?c=2>; {parameters}"), ("link", '<?c=9>; rel="last"')]

@@ -78,7 +78,7 @@ def test_what_does_not_exist_is_called_wrong_and_asked_once_an_hour(account: Acc
 def test_the_vendors_limit_is_waited_out_in_every_form(
     account: Account,
     window: str,
-    restart: bool,  # noqa: FBT001 - what the parametrisation gives
+    restart: bool,
     status: int,
     body: str,
 ) -> None:
