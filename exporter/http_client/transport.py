@@ -15,6 +15,7 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -84,7 +85,7 @@ class Transport:
 
         It is called once the connection is open, which may take seconds. Raises ``TimedOut``,
         ``Unreachable``, ``OutOfFiles``, and ``SchemaError`` for a body over 16 MiB, in a content
-        coding that was not requested, or with too much framing.
+        coding that was not requested, or with too much framing. Only a 200 has a body.
         """
         try:
             async with asyncio.timeout(TIMEOUT_S):  # httpx limits each wait, not their sum
@@ -115,7 +116,8 @@ class Transport:
         )
         response = await self._route(request.url).handle_async_request(sent)
         try:
-            body = await _body(response, meter)
+            # Nobody needs the body of an error, and one that is cut off must not hide the status.
+            body = await _body(response, meter) if response.status_code == HTTPStatus.OK else b""
         finally:
             await response.aclose()
         return Response(response.status_code, response.headers, body)

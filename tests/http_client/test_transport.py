@@ -235,6 +235,18 @@ async def test_an_unknown_certificate_is_called_a_certificate(tmp_path: Path) ->
             await transport.send(request(f"https://localhost:{port}/"))
 
 
+@pytest.mark.parametrize(
+    ("coding", "length"),
+    [(b"br", 4), (b"gzip", 4), (b"identity", 400)],
+    ids=["br", "no gzip", "cut"],
+)
+async def test_the_body_of_an_error_does_not_hide_its_status(coding: bytes, length: int) -> None:
+    head = b"HTTP/1.1 429 Slow\r\nRetry-After: 600\r\nContent-Encoding: %b\r\n" % coding
+    answer = await answered(head + b"Content-Length: %d\r\n\r\nabcd" % length)
+
+    assert (answer.status, answer.headers["retry-after"], answer.body) == (429, "600", b"")
+
+
 async def test_a_request_that_may_not_be_sent_any_more_is_not_written() -> None:
     received, ended = list[bytes](), asyncio.Event()
 
