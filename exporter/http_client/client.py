@@ -20,6 +20,8 @@ import stamina.instrumentation
 from exporter import __version__
 from exporter.clock import Clock
 from exporter.errors import (
+    ClaimLost,
+    OutOfFiles,
     ProviderError,
     Refused,
     SchemaError,
@@ -94,14 +96,15 @@ class Pacer:
         self._clock = clock
         self._gap = 1 / per_second if per_second else 0.0
         self._free = 0.0
+        self._turn = asyncio.Lock()
 
     async def wait(self) -> None:
-        """Return when the next request may leave."""
-        now = self._clock.monotonic()
-        slot = max(now, self._free)
-        self._free = slot + self._gap
-        if slot > now:
-            await self._clock.sleep(slot - now)
+        """Return when the next request may leave; a wait that is cancelled takes no place."""
+        async with self._turn:
+            ahead = self._free - self._clock.monotonic()
+            if ahead > 0:
+                await self._clock.sleep(ahead)
+            self._free = max(self._free, self._clock.monotonic()) + self._gap
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -145,13 +148,16 @@ class ApiClient:
             await self._pacer.wait()
             message = await self._message(call)
             self.may_send()  # reading the key may have taken seconds
-            started = self.clock.monotonic()
-            code = "error"
+            started, code = self.clock.monotonic(), "error"
             try:
                 answer = await self.transport.send(message, self.may_send)
                 code = _code_class(answer.status)
+            except (ClaimLost, OutOfFiles):
+                code = ""  # nothing was sent
+                raise
             finally:
-                self.observe(code, self.clock.monotonic() - started)
+                if code:
+                    self.observe(code, self.clock.monotonic() - started)
         if answer.status != HTTPStatus.OK:
             raise self._error(call, answer)
         return answer
@@ -169,7 +175,10 @@ class ApiClient:
         return Request(call.endpoint, call.method, self._url(call), headers, content)
 
     async def read_key(self, read: Callable[[], K]) -> K:
-        """Return what ``read`` makes of the key; raise ``TimedOut`` if its file hangs."""
+        """Return what ``read`` makes of the key.
+
+        Raises ``TimedOut`` if its file hangs, ``Unreachable`` if it cannot be read.
+        """
         try:
             async with asyncio.timeout(READ_KEY_S):
                 return await self.blocking((self, read), read)  # a run of this target only

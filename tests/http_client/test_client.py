@@ -1,6 +1,7 @@
 """Calls to vendors, against a transport that answers as scripted."""
 
 import asyncio
+import errno
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable
@@ -11,6 +12,8 @@ import pytest
 
 from exporter.clock import Clock
 from exporter.errors import (
+    ClaimLost,
+    ExporterError,
     ProviderError,
     Refused,
     SchemaError,
@@ -201,6 +204,51 @@ def test_requests_are_spaced() -> None:
     _, clock = ask(lambda _request: httpx.Response(200, json={}), rps=2, times=5)
 
     assert clock.monotonic() == pytest.approx(2.0)
+
+
+async def test_a_request_that_is_given_up_while_it_waits_takes_no_place(
+    clock: VirtualClock,
+) -> None:
+    sent_s = list[float]()
+
+    def answer(_request: httpx.Request) -> httpx.Response:
+        sent_s.append(clock.monotonic())
+        return httpx.Response(200, json={})
+
+    api, call = client_on(answer, clock, requests_per_second=0.1), ApiCall("GET", "/usage")
+    await api.fetch(call, dict[str, int])
+    for _ in range(5):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1):
+                await api.fetch(call, dict[str, int])
+    await api.fetch(call, dict[str, int])
+
+    assert sent_s == [0, pytest.approx(10)]
+
+
+@pytest.mark.parametrize(
+    ("error", "observed"),
+    [
+        (httpx.ReadError("reset"), ["error"]),
+        (OSError(errno.EMFILE, "too many open files"), []),
+        (ClaimLost("another replica may have the target"), []),
+    ],
+    ids=["sent", "no descriptor", "no claim"],
+)
+async def test_only_what_was_sent_is_counted(
+    error: Exception, observed: list[str], clock: VirtualClock
+) -> None:
+    def fail(_request: httpx.Request) -> httpx.Response:
+        if isinstance(error, OSError):
+            raise httpx.ConnectError("") from error
+        raise error
+
+    codes = list[str]()
+    api = client_on(fail, clock, observe=lambda code, _seconds: codes.append(code))
+    with pytest.raises(ExporterError):
+        await api.send(ApiCall("GET", "/usage", retries=0))
+
+    assert codes == observed
 
 
 @pytest.mark.parametrize(

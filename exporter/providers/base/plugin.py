@@ -160,7 +160,10 @@ def spec_for(
 
 
 def key_of(secret: Secret) -> str:
-    """Return the current key; raise ``Unauthorized`` if no request can carry it."""
+    """Return the current key.
+
+    Raises ``Unauthorized`` if no request can carry it, ``OSError`` if it cannot be read.
+    """
     return hide(secret.read())
 
 
