@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from exporter.errors import SchemaError
 from exporter.ledger import counters, gauges, rules, settings, sketches, slices, streams
 from exporter.ledger.counters import LoadedSeries
-from exporter.ledger.rows import Applied, ApplyInput, Counts, LastReading
+from exporter.ledger.rows import Applied, ApplyInput, Counts, LastReading, unread_since
 from exporter.ledger.rules import Frame
 from exporter.ledger.tables import gap, set_query
 from exporter.model.query import Past, PastMode
@@ -189,6 +189,7 @@ def _move_on(given: ApplyInput) -> Counts:
             "quarantine": 0,  # only with the last part: an earlier one must not clear it
             "epoch_ms": row.epoch_ms or given.started_ms,
             "last_read_ms": given.started_ms,
+            "unread": msgspec.json.encode(_unread(given)).decode(),
             "label_rules": settings.encode_label_rules(given.spec),
         }
         if row.epoch_ms is None or given.label_rules_changed:
@@ -221,6 +222,15 @@ def _cursor_ms(given: ApplyInput) -> int:
     return min(floor_to(given.now_ms - given.spec.settle_ms, step_ms), end_ms)
 
 
+def _unread(given: ApplyInput) -> dict[str, int]:
+    """Return since when each family has not been read, of those that the poll's end lacks."""
+    before, start_ms = unread_since(given.query), given.reading.window.start_ms
+    return {
+        family: max(start_ms, before.get(family, given.query.cursor_ms or start_ms))
+        for family in sorted(given.reading.kept)
+    }
+
+
 def _memo(given: ApplyInput) -> dict[str, Any]:
     memo = given.reading.memo
     return {} if memo is None else {"memo": msgspec.json.encode(memo).decode()}
@@ -236,7 +246,9 @@ def _record_gap(given: ApplyInput, cursor_ms: int) -> Counts:
         lost = Window(row.watermark_ms or start_ms, start_ms)
     else:
         # Unsettled hours between two parts of one poll are no gap: they are read again.
-        lost = Window(row.cursor_ms or start_ms, min(start_ms, cursor_ms))
+        unread = unread_since(row).values() if given.first else ()
+        from_ms = min([row.cursor_ms or start_ms, *unread])
+        lost = Window(from_ms, min(start_ms, cursor_ms))
     if lost.length_ms <= 0:
         return []
     reason = "rebase" if row.epoch_ms is None else "unreadable"

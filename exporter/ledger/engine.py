@@ -32,7 +32,7 @@ MOUNTS = Path("/proc/mounts")
 BUSY_MS = 2_000  # other writers take milliseconds; a stop may have to wait this long twice
 
 MIGRATING = 10_877
-NEWEST = "7"
+NEWEST = "8"
 """The schema version that this program writes: the last one in ``migrations/versions``."""
 WROTE, SERVER = "wrote", "server"
 WRITES = ("INSERT", "UPDATE", "DELETE")

@@ -4,13 +4,13 @@ A bot's engagement is its messages received; if the vendor counts no messages, i
 otherwise its conversations started.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from exporter.ledger.rows import decode_labels
+from exporter.ledger.rows import decode_labels, unread_since
 from exporter.ledger.rules import is_repeated, period_expiry_ms, settled_hour
 from exporter.ledger.tables import bucket, gap, query, series
 from exporter.model.families import CONVERSATIONS_STARTED, INTERACTIONS, MESSAGES_RECEIVED
@@ -93,7 +93,8 @@ def read_hours(tx: sa.Connection, spec: QuerySpec, most: int) -> SettledHours | 
         return None
     window = Window(start_ms, newest.end_ms)
     unknown = _unknown(tx, row.id, window)
-    bots = _bots(tx, spec, row.id)
+    unread = {name for name, ms in unread_since(row).items() if ms < newest.end_ms}
+    bots = _bots(tx, spec, row.id, unread)
     counts = _counts(tx, bots, window)
     for hour in _repeated(spec, window) if spec.local_hours else ():
         for values in counts.values():
@@ -110,8 +111,13 @@ def read_hours(tx: sa.Connection, spec: QuerySpec, most: int) -> SettledHours | 
     )
 
 
-def _bots(tx: sa.Connection, spec: QuerySpec, query_id: int) -> dict[BotLabels, list[int]]:
-    """Return the series that measure engagement, for each bot that this query measures."""
+def _bots(
+    tx: sa.Connection, spec: QuerySpec, query_id: int, unread: Collection[str]
+) -> dict[BotLabels, list[int]]:
+    """Return the series that measure engagement, for each bot that this query measures.
+
+    A bot whose family is in ``unread`` is left out.
+    """
     rows = [
         (BotLabels(*decode_labels(BASE, row.labels)), row)
         for row in tx.execute(COUNTED, {"target": spec.target})
@@ -121,7 +127,7 @@ def _bots(tx: sa.Connection, spec: QuerySpec, query_id: int) -> dict[BotLabels, 
         best.setdefault(bot, row.family)
     found: dict[BotLabels, list[int]] = {}
     for bot, row in rows:
-        if row.query_id == query_id and row.family == best[bot]:
+        if row.query_id == query_id and row.family == best[bot] and row.family not in unread:
             found.setdefault(bot, []).append(row.id)
     return found
 

@@ -273,6 +273,11 @@ def decode_series(families: Mapping[str, Family], family: str, text: str) -> Ser
     return family, decode_labels(families[family].labels, text)[2:]
 
 
+def unread_since(row: sa.Row[Any]) -> dict[str, int]:
+    """Return since when families of a query have not been read, in milliseconds."""
+    return msgspec.json.decode(row.unread, type=dict[str, int])
+
+
 def claim_of(row: sa.Row[Any], holder: str) -> Claim:
     """Return the claim on a query row."""
     columns = row._asdict() | {

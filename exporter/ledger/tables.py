@@ -28,6 +28,7 @@ query = sa.Table(
     sa.Column("cursor_ms", sa.BigInteger),
     sa.Column("watermark_ms", sa.BigInteger),
     sa.Column("memo", sa.Text, nullable=False, server_default="{}"),
+    sa.Column("unread", sa.Text, nullable=False, server_default="{}"),
     sa.Column("last_read_ms", sa.BigInteger),
     sa.Column("last_attempt_ms", sa.BigInteger),
     sa.Column("last_success_ms", sa.BigInteger),

@@ -9,7 +9,14 @@ import sqlalchemy as sa
 
 from exporter.ledger import budget as budgets
 from exporter.ledger import slices
-from exporter.ledger.rows import BudgetState, QueryState, Shown, View, decode_labels
+from exporter.ledger.rows import (
+    BudgetState,
+    QueryState,
+    Shown,
+    View,
+    decode_labels,
+    unread_since,
+)
 from exporter.ledger.rules import period_expiry_ms, settled_periods
 from exporter.ledger.tables import bucket, gap, gauge, query, series
 from exporter.model.query import Budget, QueryKey, QuerySpec
@@ -159,8 +166,10 @@ def _view(
     shown = list(live.shown.values())
     covered = {name: each for name, each in periods.items() if row.id not in rows.gaps[each]}
     if any(families[each].period for each in live.number):
+        unread = unread_since(row)
         for name, period in covered.items():
-            shown += _period_gauges(live, families, name, rows.sums[period])
+            lacks = {family for family, since_ms in unread.items() if since_ms < period.end_ms}
+            shown += _period_gauges(live, families, name, rows.sums[period], lacks)
     gauges = rows.gauges.get(row.id, ())
     shown += [_gauge(found, families) for found in gauges if found.family in families]
     expiries = [found.expires_ms for found in gauges]
@@ -220,11 +229,20 @@ def _periods(row: sa.Row[Any], spec: QuerySpec, now_ms: int) -> dict[str, Window
 
 
 def _period_gauges(
-    live: _Live, families: Mapping[str, Family], name: str, sums: Mapping[int, float]
+    live: _Live,
+    families: Mapping[str, Family],
+    name: str,
+    sums: Mapping[int, float],
+    lacks: Collection[str],
 ) -> list[Shown]:
-    """Return the sum of each counter over the period; a known series without buckets is 0."""
+    """Return the sum of each counter over the period; a known series without buckets is 0.
+
+    Families in ``lacks`` were not read in it.
+    """
     aggregated = {
-        each: _aggregated(families[each], name) for each in live.number if families[each].period
+        each: _aggregated(families[each], name)
+        for each in live.number
+        if families[each].period and each not in lacks
     }
     totals: defaultdict[Series, float] = defaultdict(float)
     for number, each in live.shown.items():

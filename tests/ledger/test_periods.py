@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from exporter.ledger.rules import settled_periods
+from exporter.ledger.tables import gap
 from exporter.model.samples import DAY_MS, HOUR_MS, Window
 from tests.support.builders import RECEIVED, spec
 from tests.support.driver import LedgerDriver
@@ -104,3 +105,26 @@ def test_period_gauges_are_shown_unless_the_settings_say_no(
     assert driver.view().state.periods.keys() == periods
     assert driver.shown(RECEIVED)
     driver.close()
+
+
+def test_what_could_not_be_read_is_neither_0_nor_an_hour_of_engagement(tmp_path: Path) -> None:
+    """The family is not read for longer than polls look back; each hour has 5 messages."""
+    clock = VirtualClock()
+    shown, judged = dict[int, list[float]](), dict[int, tuple[float | None, ...]]()
+    with LedgerDriver(tmp_path, spec(lookback_ms=6 * HOUR_MS), clock=clock) as driver:
+        for number in range(16):
+            claim = driver.claim()
+            hours = range(driver.window(claim).start_ms, clock.now_ms() + 1, HOUR_MS)
+            lacks = {"kept": frozenset({RECEIVED})} if 2 <= number < 11 else {}
+            driver.poll({} if lacks else dict.fromkeys(hours, 5), claim=claim, **lacks)
+            shown[number] = [value for key, value in driver.shown(GAUGE).items() if "hour" in key]
+            found = driver.ledger.settled_hours(driver.spec.key, 48)
+            judged[number] = next(iter(found.bots.values()), ()) if found else ()
+            clock.step(HOUR_MS)
+        gaps = driver.rows(gap)
+
+    known = [0, 1, *range(11, 16)]
+    assert shown == {number: [5] if number in known else [] for number in range(16)}
+    assert [number for number, hours in judged.items() if hours] == known
+    assert set(judged[15]) == {5, None}  # those that were read too late are unknown
+    assert judged[15].count(None) == gaps == 5

@@ -37,7 +37,7 @@ def test_only_a_ledger_of_this_schema_is_used_beside_its_process(tmp_path: Path)
     beside, empty = engine.create_engine(book.url), engine.create_engine("sqlite://")
 
     engine.check_schema(beside)
-    with pytest.raises(LedgerError, match="the ledger has schema 0, this program 7;"):
+    with pytest.raises(LedgerError, match="the ledger has schema 0, this program 8;"):
         engine.check_schema(empty)
 
     beside.dispose()
