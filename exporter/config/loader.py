@@ -32,6 +32,8 @@ INDEXED_BYTES = 256
 """Five labels of this length, escaped, fit into an entry of a PostgreSQL index: 2,704 bytes."""
 OWN = frozenset({"name", "provider", "renamed_from"})
 """Keys that cannot be defaults, since each target has its own."""
+OF_WHOLE_TARGETS = frozenset({"missing", "team", "twice", "fed", "unused"})
+"""Kinds of problems that only a target can have, since its other keys decide."""
 
 
 def load(
@@ -155,7 +157,8 @@ class _Validation:
             return {}
         if isinstance(given, dict):
             given = {key: value for key, value in given.items() if key not in apart}
-        wrong = [each for each in self.errors(model, given) if each.kind != "missing"]
+        found = self.errors(model, given)
+        wrong = [each for each in found if each.kind not in OF_WHOLE_TARGETS]
         for each in wrong:
             hint = each.hint or (suggestion(each.key[-1], apart) if each.key else "")
             self.problems.append(replace(each, hint=hint).located(self.source, steps))

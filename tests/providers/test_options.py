@@ -33,13 +33,17 @@ CHATLAYER_FEEDS = {
 }
 
 
-def made(provider: str, extra: str = "") -> Any:
-    """Return the options of a target with the settings ``extra``, in YAML's flow style."""
+def made(provider: str, extra: str = "", defaults: str = "") -> Any:
+    """Return the options of a target with the settings ``extra``, in YAML's flow style.
+
+    ``defaults`` are those of its provider.
+    """
     plain = {"name": "shop", "provider": provider, **PLAIN[provider]}
     plain.pop(extra.partition(":")[0], None)
     entries = ", ".join([*(f"{key}: {value}" for key, value in plain.items()), extra])
     options = {name: each.options for name, each in PROVIDERS.items()}
-    text = f"version: 1\ntargets:\n  - {{{entries}}}\n"
+    own = f"defaults: {{{provider}: {{{defaults}}}}}\n"
+    text = f"version: 1\ntargets:\n  - {{{entries}}}\n{own}"
     return loads(text, options, {"KEY": "id:canary"}).targets[0]
 
 
@@ -119,6 +123,26 @@ def test_chatlayers_versions_are_taken_in_any_case() -> None:
     options = options_of(provider="chatlayer", token="a:b", bots=bots)
 
     assert options.bots[0].versions == ("LIVE", "DRAFT")
+
+
+HANDOVERS = "event_map: {asked: chatbot_handovers_total}"
+RECEIVED = "event_map: {said: chatbot_messages_received_total}"
+
+
+@pytest.mark.parametrize(
+    ("provider", "defaults", "extra"),
+    [
+        ("chatlayer", "collectors: [team_events]", "team_id: T1"),
+        ("chatlayer", f"events: {{{RECEIVED}}}", "collectors: [events]"),
+        ("inkeep", HANDOVERS, "queries: [events]"),
+        ("inkeep", "queries: [feedback]", f"{HANDOVERS}, queries: [events]"),
+        ("inkeep", f"queries: [feedback], {HANDOVERS}", "queries: [events]"),
+    ],
+)
+def test_defaults_may_need_what_a_target_has(provider: str, defaults: str, extra: str) -> None:
+    assert made(provider, extra, defaults).name == "shop"
+    with pytest.raises(SettingsError):
+        made(provider, "", f"{defaults}, unknown: 1")
 
 
 @pytest.mark.parametrize(
