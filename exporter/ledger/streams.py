@@ -11,7 +11,7 @@ from exporter.ledger import counters, rules
 from exporter.ledger.counters import LoadedSeries
 from exporter.ledger.rows import ApplyInput, Counts
 from exporter.ledger.rules import EMPTY, Bucket, Merge
-from exporter.ledger.tables import placeholders, seen_event, upsert
+from exporter.ledger.tables import placeholders, seen_event, set_query, upsert
 from exporter.model.samples import HOUR_MS, LARGEST_EXACT, Event, Window, floor_to
 
 AT_ONCE = 5_000
@@ -26,7 +26,8 @@ def count(given: ApplyInput, loaded: LoadedSeries) -> tuple[Counts, list[Event]]
     newest_ms = _newest_ms(given)
     fresh, counts = _fresh(given)
     epoch_ms = 0 if spec.history else (row.epoch_ms or given.started_ms)
-    oldest_ms = max(epoch_ms, newest_ms - spec.ids_kept_ms)
+    # Ids may have been kept for a shorter time before.
+    oldest_ms = max(epoch_ms, newest_ms - spec.ids_kept_ms, row.ids_from_ms or 0)
     counted = [event for event in fresh if event.at_ms >= oldest_ms]
     late = sum(event.at_ms < (row.watermark_ms or 0) for event in counted)
     counts += given.count_query("late_events_total", late, outcome="counted")
@@ -35,7 +36,8 @@ def count(given: ApplyInput, loaded: LoadedSeries) -> tuple[Counts, list[Event]]
     counts += _add(given, loaded, counted)
     # The newest event is a bound as well: a clock that was ahead moves only the watermark.
     pruned_ms = min(given.watermark_ms, newest_ms) - spec.ids_kept_ms
-    drop_ids(given.tx, row.id, AT_ONCE + 2 * len(fresh), pruned_ms)
+    if drop_ids(given.tx, row.id, AT_ONCE + 2 * len(fresh), pruned_ms):
+        set_query(given.tx, row.id, ids_from_ms=max(row.ids_from_ms or 0, pruned_ms))
     return counts, counted
 
 

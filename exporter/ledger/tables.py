@@ -27,6 +27,7 @@ query = sa.Table(
     sa.Column("oldest_ms", sa.BigInteger),
     sa.Column("cursor_ms", sa.BigInteger),
     sa.Column("watermark_ms", sa.BigInteger),
+    sa.Column("ids_from_ms", sa.BigInteger),
     sa.Column("memo", sa.Text, nullable=False, server_default="{}"),
     sa.Column("unread", sa.Text, nullable=False, server_default="{}"),
     sa.Column("last_read_ms", sa.BigInteger),

@@ -1,5 +1,6 @@
 """The schema on disk is the one in code, and an older ledger is migrated to it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,9 @@ from alembic.migration import MigrationContext
 from exporter.errors import LedgerError
 from exporter.ledger import engine
 from exporter.ledger.tables import metadata
-from exporter.model.samples import HOUR_MS, floor_to
-from tests.ledger.conftest import ON_SQLITE
-from tests.support.builders import RECEIVED
+from exporter.model.samples import DAY_MS, HOUR_MS, Event, floor_to
+from tests.ledger.conftest import ON_SQLITE, Start
+from tests.support.builders import RECEIVED, received
 from tests.support.driver import LedgerDriver
 from tests.support.virtual import START_MS
 
@@ -45,8 +46,8 @@ def test_only_a_ledger_of_this_schema_is_used_beside_its_process(tmp_path: Path)
     book.close()
 
 
-def rewrite_as_schema_1(url: str, folder: Path) -> None:
-    """Replace the ledger at ``url`` by one of schema 1 with the same rows."""
+def rewrite_as_schema(number: int, url: str, folder: Path) -> None:
+    """Replace the ledger at ``url`` by one of an older schema with the same rows."""
     made = sa.create_engine(url)
     with made.begin() as tx:
         rows = {
@@ -60,12 +61,12 @@ def rewrite_as_schema_1(url: str, folder: Path) -> None:
     with made.begin() as tx:
         config = engine._scripts()
         config.attributes["connection"] = tx
-        command.upgrade(config, "1")
+        command.upgrade(config, str(number))
         old = sa.MetaData()
         old.reflect(tx)
         for name, table in old.tables.items():
             for row in rows.get(name, []):
-                if name == "query":
+                if name == "query" and number == 1:
                     row |= {"naming": row.pop("label_rules"), "last_fault": row.pop("last_error")}
                 known = {column: row[column] for column in row.keys() & table.columns.keys()}
                 tx.execute(sa.insert(table).values(**known))
@@ -81,7 +82,7 @@ def test_a_ledger_of_schema_1_shows_the_same_after_its_migration(
         driver.poll({hour: value, hour - HOUR_MS: 3.0})
     before = driver.view()
     driver.close()
-    rewrite_as_schema_1(driver.url, tmp_path)
+    rewrite_as_schema(1, driver.url, tmp_path)
 
     driver.open()
     after = driver.view()
@@ -90,3 +91,22 @@ def test_a_ledger_of_schema_1_shows_the_same_after_its_migration(
     assert (after.shown, after.state) == (before.shown, before.state)
     assert (before.state.overhang, driver.counter()) == ({RECEIVED: 2}, 5)
     assert (tmp_path / "ledger.db.v1.bak").is_file()
+
+
+@ON_SQLITE
+def test_a_stream_of_schema_7_does_not_count_again_what_it_has_forgotten(
+    start: Start, tmp_path: Path
+) -> None:
+    driver = start(stream=True, ids_kept_ms=HOUR_MS)
+    driver.poll(watermark_ms=START_MS)
+    events = [Event(bytes([n]) * 16, START_MS + n * HOUR_MS, (received("web"),)) for n in range(4)]
+    for each in events:
+        driver.poll(events=[each], watermark_ms=each.at_ms)
+    driver.close()
+    rewrite_as_schema(7, driver.url, tmp_path)
+
+    driver.open(replace(driver.spec, ids_kept_ms=DAY_MS))
+    driver.poll(events=events, watermark_ms=events[-1].at_ms)
+
+    assert driver.counter("web") == 4
+    assert driver.counted("late_events_total", outcome="ignored") == 1

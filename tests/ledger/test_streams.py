@@ -1,5 +1,7 @@
 """Events of a stream: each counts once, in whatever order and however often it is read."""
 
+from dataclasses import replace
+
 import pytest
 
 from exporter.ledger.rows import Applied
@@ -101,6 +103,34 @@ def test_ids_are_forgotten_an_hour_before_the_newest_event(driver: LedgerDriver)
         kept.append(driver.rows(seen_event))
 
     assert kept == [3, 3, 2]
+
+
+def test_an_event_whose_id_was_forgotten_counts_no_more_when_ids_are_kept_for_longer(
+    driver: LedgerDriver,
+) -> None:
+    driver.clock.step(HOUR_MS)
+    drain(driver, event(1, 5), event(2, 59))
+    for minute, number in ((119, 3), (150, 4)):
+        driver.clock.step(HOUR_MS)
+        drain(driver, event(number, minute))
+
+    driver.sync(replace(driver.spec, ids_kept_ms=10 * HOUR_MS))
+    drain(driver, *(event(n, minute) for n, minute in ((1, 5), (2, 59), (3, 119), (5, 120))))
+
+    assert driver.counter("web") == 5
+    assert late(driver) == {"counted": 1, "ignored": 1}
+
+
+def test_as_long_as_no_id_was_forgotten_a_late_event_of_any_age_counts(
+    driver: LedgerDriver,
+) -> None:
+    driver.clock.step(HOUR_MS)
+    drain(driver, event(1, 50))
+
+    drain(driver, event(2, 5))
+
+    assert driver.counter("web") == 2
+    assert late(driver) == {"counted": 1}
 
 
 def test_the_watermark_is_never_ahead_of_the_clock_nor_goes_back(driver: LedgerDriver) -> None:

@@ -84,6 +84,21 @@ def test_events_without_a_time_that_can_be_read_are_left_out_as_drift(begin: Ope
     assert care.counted("schema_drift_total", kind="unexpected_type") == 2
 
 
+def test_a_longer_sweep_counts_no_event_again(begin: Open) -> None:
+    care = begin()
+    for _ in range(50):
+        care.wait(HOUR)
+        care.happen(count=2, ago=10 * MINUTE)
+        care.poll()
+
+    care.reconfigure(stream={"sweep": "72h"})
+    for _ in range(8):
+        care.wait(HOUR)
+        care.poll()
+
+    assert care.events() == 100
+
+
 def test_filters_ask_by_the_post_form(begin: Open) -> None:
     wanted = {"key": "step_name", "operator": "EQUALS", "value": ["goal"]}
     care = begin(stream={"filters": [wanted]})
