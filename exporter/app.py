@@ -404,6 +404,8 @@ class App:
             if self._writes.failing and number % TICKS_TO_RETRY:
                 continue
             with suppress(LedgerError):
+                await self._publisher.expire()
+            with suppress(LedgerError):
                 if self._writes.failing:  # perhaps no poll is due that would notice the recovery
                     await self._environment.offload(self._ledger.try_write)
                 await self._follower.verify()

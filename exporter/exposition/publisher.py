@@ -157,13 +157,19 @@ class Publisher:
             if key[0] == failed.target and view.state.next_poll_ms < failed.next_poll_ms
         }
 
-    async def tick(self) -> None:
-        """Release held series; expire, write off and compact whatever is due."""
+    async def expire(self) -> None:
+        """Withdraw what has expired; a ledger that takes no writes does not prevent this."""
         self._engagement.tick()
+        now_ms = self._clock.now_ms()
+        expiring = ((key, view.expires_ms) for key, view in self._views.items())
+        expired = {key for key, at_ms in expiring if at_ms is not None and at_ms <= now_ms}
+        if expired:
+            await self._read(expired)
+
+    async def tick(self) -> None:
+        """Release held series; write off and compact whatever is due; read what is unread."""
         now_ms, now_s = self._clock.now_ms(), self._clock.monotonic()
         stale = await self._confirm_zeros(now_ms)
-        expiring = ((key, view.expires_ms) for key, view in self._views.items())
-        stale |= {key for key, at_ms in expiring if at_ms is not None and at_ms <= now_ms}
         if now_s >= self._maintain_at_s:
             self._maintain_at_s = now_s + MAINTAIN_EVERY_S
             touched, counted = await self._offload(self._ledger.maintain)

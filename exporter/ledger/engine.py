@@ -34,7 +34,7 @@ BUSY_MS = 2_000  # other writers take milliseconds; a stop may have to wait this
 MIGRATING = 10_877
 NEWEST = "8"
 """The schema version that this program writes: the last one in ``migrations/versions``."""
-WROTE, SERVER = "wrote", "server"
+WROTE, SERVER, ONLY_READS = "wrote", "server", "only_reads"
 WRITES = ("INSERT", "UPDATE", "DELETE")
 REVISION = sa.table("alembic_version", sa.column("version_num", sa.Text))
 OURS = frozenset({REVISION.name, "self_counter"})
@@ -163,7 +163,7 @@ def create_engine(
             parsed = parsed.set(database=os.path.realpath(str(parsed.database)))
         made = sa.create_engine(parsed, **options)
         sa.event.listen(made, "connect", _set_pragmas)
-        sa.event.listen(made, "begin", lambda tx: tx.exec_driver_sql("BEGIN IMMEDIATE"))
+        sa.event.listen(made, "begin", _begin)
         return made
     try:
         from exporter.ledger import postgresql  # noqa: PLC0415 - psycopg is optional
@@ -174,6 +174,12 @@ def create_engine(
         ) from None
     parsed = parsed.set(drivername="postgresql+psycopg")
     return postgresql.create_engine(parsed, hurried or Event(), clock, **options)
+
+
+def _begin(tx: sa.Connection) -> None:
+    # A transaction that may write waits for its turn here, so that it is not refused half way.
+    only_reads = tx.get_execution_options().get(ONLY_READS)
+    tx.exec_driver_sql("BEGIN" if only_reads else "BEGIN IMMEDIATE")
 
 
 def is_there(url: str) -> bool:

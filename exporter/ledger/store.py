@@ -392,7 +392,7 @@ class Ledger:
         Queries that another replica's newer settings removed are left out.
         """
         specs = [spec for spec in map(self._specs.get, keys) if spec is not None]
-        with self._transactions.begin() as tx:
+        with self._transactions.begin(only_reads=True) as tx:
             return read_views(tx, specs, self._families, self._clock.now_ms())
 
     def settled_hours(self, key: QueryKey, most: int) -> SettledHours | None:
@@ -403,7 +403,7 @@ class Ledger:
         spec = self._specs.get(key)
         if spec is None or spec.granularity_ms != HOUR_MS:
             return None
-        with self._transactions.begin() as tx:
+        with self._transactions.begin(only_reads=True) as tx:
             return read_hours(tx, spec, most)
 
     @repeated

@@ -45,16 +45,19 @@ class Transactions:
         self.server: int | None = None
 
     @contextmanager
-    def begin(self, *, anywhere: bool = False) -> Iterator[sa.Connection]:
+    def begin(self, *, anywhere: bool = False, only_reads: bool = False) -> Iterator[sa.Connection]:
         """Begin a transaction; ``anywhere``: even on an unconfirmed server.
 
-        Raises ``LedgerConflict`` for a conflict with another replica, else ``LedgerError``.
+        One that ``only_reads`` begins even if the ledger takes no writes. Raises ``LedgerConflict`` for a conflict with another replica, else ``LedgerError``.
         """
         started = self._clock.monotonic()
         if started < self._retry_at:
             raise self._failed("the ledger did not answer a moment ago")
         try:
-            with self._opened.engine.begin() as tx:
+            ledger = self._opened.engine
+            if only_reads:
+                ledger = ledger.execution_options(**{engine.ONLY_READS: True})
+            with ledger.begin() as tx:
                 if not anywhere and self.server is not None:
                     self.expect(tx, self.server)
                 yield tx

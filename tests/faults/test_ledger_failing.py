@@ -19,6 +19,7 @@ from tests.faults.bench import Bench
 SETTINGS = {"interval": "1m", "slow_interval": "1m", "lookback": "2h", "zero_hold": "1s"}
 UP = "chatbot_exporter_target_up"
 LAST_COMMIT = "chatbot_exporter_ledger_last_commit_timestamp_seconds"
+EXPIRING = ("chatbot_period_messages_received", "chatbot_period_end_timestamp_seconds")
 FULL = "CREATE TRIGGER full BEFORE {} ON bucket BEGIN SELECT RAISE(ABORT, 'disk is full'); END"
 
 
@@ -191,3 +192,19 @@ async def test_a_query_that_is_not_polled_any_more_is_not_up_whatever_its_last_p
         await bench.wait(3 * 60 + 120)
         assert up(bench) == {0.0}
         assert states(bench) == {State.STALLED}
+
+
+async def test_while_the_ledger_takes_no_writes_expired_gauges_are_withdrawn(
+    tmp_path: Path,
+) -> None:
+    bench = Bench(tmp_path, ["flowxo"], SETTINGS)
+
+    async with bench.running():
+        await bench.until(bench.all_polled, 60)
+        for family in EXPIRING:
+            assert bench.values(family)
+        with read_only():
+            await bench.wait(4 * 3600)
+            for family in EXPIRING:
+                assert bench.values(family) == []
+            assert all(bot.late for bot in bench.app.status().targets[0].bots)
