@@ -102,7 +102,7 @@ class Comparer:
                     self._add(reading.within(window), spec, vendor, ledger)
         except (ProviderError, LedgerError) as error:
             problem = str(error)
-        return Agreement(*own, _days(own, vendor, ledger), problem)
+        return Agreement(*own, _days(spec, vendor, ledger), problem)
 
     def _window(self, spec: QuerySpec) -> Window | None:
         known, now_ms = self._known(spec), self.clock.now_ms()
@@ -156,8 +156,9 @@ def _add_days(sums: Sums, rows: Iterable[Any]) -> None:
         sums[family, floor_to(start_ms, DAY_MS)] += value
 
 
-def _days(own: tuple[str, str], vendor: Sums, ledger: Sums) -> tuple[ComparedDay, ...]:
-    return tuple(
-        ComparedDay(*own, stamp(at_ms, DAY), family, vendor[family, at_ms], ledger[family, at_ms])
-        for family, at_ms in sorted({*vendor, *ledger}, key=lambda key: key[::-1])
-    )
+def _days(spec: QuerySpec, vendor: Sums, ledger: Sums) -> tuple[ComparedDay, ...]:
+    found = []
+    for family, at_ms in sorted({*vendor, *ledger}, key=lambda key: key[::-1]):
+        both = [sums[family, at_ms] / spec.per_unit.get(family, 1) for sums in (vendor, ledger)]
+        found.append(ComparedDay(*spec.key, stamp(at_ms, DAY), family, *both))
+    return tuple(found)

@@ -351,14 +351,19 @@ def fail(tx: sa.Connection, held: Claim, retry: Retry) -> None:
     _set(tx, held.query_id, next_ms=retry.next_poll_ms, backoff_ms=retry.backoff_ms)
 
 
-def state(row: sa.Row[Any]) -> tuple[HistoryState | None, AuditState | None]:
-    """Return the progress of a query's history, and what its last audit found."""
+def state(
+    row: sa.Row[Any], per_unit: Mapping[str, int]
+) -> tuple[HistoryState | None, AuditState | None]:
+    """Return the progress of a query's history, and what its last audit found, in whole units."""
     history, audit = None, None
     if row.mode != PastMode.AUDIT:
         counts, failing = row.mode == PastMode.COUNT, row.backoff_ms > 0
         history = HistoryState(row.from_ms, row.until_ms, counts=counts, failing=failing)
     if row.audited is not None:
         found = msgspec.json.decode(row.audited, type=Comparison)
+        found.difference = {
+            family: parts / per_unit.get(family, 1) for family, parts in found.difference.items()
+        }
         audit = AuditState(at_ms=row.audited_ms, **asdict(found))
     return history, audit
 

@@ -177,7 +177,7 @@ def _view(
     budget = rows.budgets[spec.budget] if spec.budget else None
     history, audit = None, None
     if past is not None and spec.initial_lookback_ms is not None:
-        history, audit = slices.state(past)
+        history, audit = slices.state(past, spec.per_unit)
     if budget is not None and budget.next_at_ms is not None:
         expiries.append(budget.next_at_ms)
     return View(

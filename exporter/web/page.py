@@ -80,6 +80,10 @@ def _counted(number: int, one: str, many: str) -> str:
     return f"{number:,} {one if number == 1 else many}"
 
 
+def _amount(value: float) -> str:
+    return f"{round(value, 6):,}".removesuffix(".0")  # money has parts of a unit
+
+
 def _parts(name: str) -> list[str]:
     """Return the parts of ``name`` between which a narrow column may break the line."""
     return re.split(r"(?<=[-/_.])", name)
@@ -164,7 +168,7 @@ def _facts(target: TargetStatus) -> Iterator[Fact]:
     queries = target.queries
     yield from (_error_fact(query) for query in queries if TONES[query.state] in PROBLEMS)
     if overhang := sum(query.overhang for query in queries):
-        text = f"{overhang:,.0f} counted, then taken back by the provider; later growth repays it"
+        text = f"{_amount(overhang)} counted, then taken back by the provider; later growth repays it"
         yield Fact(text, "warn")
     if dropped := target.dropped_series:
         times = _counted(dropped, "time", "times")
@@ -208,7 +212,7 @@ def _audit_fact(audit: AuditStatus) -> Fact:
     days = f"{audit.days_equal} of {_counted(audit.days, 'day', 'days')}"
     if audit.days_equal == audit.days:
         return Fact(f"agrees with the vendor: {days}, checked", "good", audit.at_ms)
-    found = ", ".join(f"{name} by {units:,.6g}" for name, units in audit.difference.items())
+    found = ", ".join(f"{name} by {_amount(units)}" for name, units in audit.difference.items())
     text = f"agreed with the vendor on {days}; corrected {found}, checked"
     return Fact(text, "warn", audit.at_ms)
 

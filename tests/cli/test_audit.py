@@ -1,5 +1,6 @@
 """A correction of 20 days ago: found, applied once, and said by page, metric and command."""
 
+import asyncio
 import csv
 import json
 from pathlib import Path
@@ -10,15 +11,25 @@ import yaml
 from click.testing import CliRunner, Result
 
 from exporter.cli import main
+from exporter.cli.probe import taking
 from exporter.clock import SystemClock
-from exporter.model.samples import DAY_MS, HOUR_MS, floor_to
+from exporter.explain.agreement import Comparer
+from exporter.http_client.client import ApiClient
+from exporter.http_client.transport import Transport
+from exporter.ledger.engine import read_only
+from exporter.model.families import NORMALISED
+from exporter.model.query import PollRequest
+from exporter.model.samples import DAY_MS, HOUR_MS, Reading, Readings, floor_to
+from exporter.providers.base.plugin import CustomQuery, Target
 from exporter.simulator.conversations import Kind
 from exporter.simulator.traffic import Traffic
 from exporter.status import TargetStatus
 from tests.faults.bench import Bench
+from tests.support.builders import spec
+from tests.support.driver import LedgerDriver
 from tests.support.served import ServedVendors, document
 from tests.support.vendors import Vendors
-from tests.support.virtual import VirtualClock, run_virtual
+from tests.support.virtual import START_MS, VirtualClock, run_virtual
 
 FAMILY = "chatbot_messages_received_total"
 
@@ -134,3 +145,22 @@ def test_a_target_of_event_streams_alone_and_a_ledger_of_another_version_are_nam
 
     assert (done.exit_code, done.stderr.startswith(said)) == (code, True), done.stderr
     assert done.stdout.endswith("promo: 1 of 1 queries not compared\n") is bool(code)
+
+
+def test_amounts_of_money_are_compared_in_their_unit(tmp_path: Path) -> None:
+    cost = NORMALISED["chatbot_llm_cost_usd_total"]
+    asked = spec(initial_lookback_ms=0, per_unit={cost.name: cost.per_unit})
+    series, at_ms = (cost.name, ("shop", "", "gpt")), START_MS - DAY_MS
+
+    async def read(_api: ApiClient, request: PollRequest) -> Readings:
+        yield Reading(request.window, counts=[(series, at_ms, 2_500_000)])
+
+    target = Target("shop", "flowxo", "https://vendor.test", dict, 0, (CustomQuery(asked, read),))
+    with LedgerDriver(tmp_path, asked, clock=VirtualClock(START_MS - HOUR_MS)) as driver:
+        driver.poll(counts=[(series, at_ms, 2_000_000)])
+        comparer = Comparer(
+            read_only(driver.url), driver.clock, Transport(), taking(driver.url, driver.clock)
+        )
+        (found,) = asyncio.run(comparer.compare([target]))
+
+    assert [(day.vendor, day.ledger) for day in found.days] == [(2.5, 2.0)], found

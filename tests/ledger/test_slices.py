@@ -7,6 +7,7 @@ import pytest
 
 from exporter.errors import ClaimLost, SchemaError
 from exporter.ledger.rows import Retry
+from exporter.model.families import NORMALISED
 from exporter.model.query import LabelRule
 from exporter.model.samples import DAY_MS, HOUR_MS, Reading, Window
 from tests.ledger.conftest import Start
@@ -99,6 +100,28 @@ def test_growth_since_is_counted_and_late_growth_of_old_hours_is_seen_by_the_aud
     again = driver.view().state.audit
     assert again is not None
     assert (again.different, again.equal > 30, again.difference) == (0, True, {RECEIVED: 0})
+
+
+def test_an_audit_of_money_says_its_difference_in_the_unit(start: Start) -> None:
+    cost, at_ms = NORMALISED["chatbot_llm_cost_usd_total"], NOW - 5 * DAY_MS
+    driver = start(**PAST, per_unit={cost.name: cost.per_unit})
+
+    def read_slices(millionths: float) -> None:
+        row = (cost.name, ("shop", "", "gpt")), at_ms, millionths
+        while (claim := driver.ledger.claim_slice()) is not None:
+            window = driver.window(claim)
+            inside = [row] if window.holds(at_ms) else []
+            driver.apply(claim, Reading(window, counts=inside), of_past=True)
+            driver.ledger.end_slice(claim)
+
+    driver.poll()
+    read_slices(2_000_000)
+    a_day_later(driver, {})
+    read_slices(2_500_000)
+
+    audit = driver.view().state.audit
+    assert audit is not None
+    assert audit.difference == {cost.name: 0.5}
 
 
 def test_an_api_that_reaches_less_far_back_leaves_the_rest_unknown(start: Start) -> None:

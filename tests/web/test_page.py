@@ -165,7 +165,7 @@ SAID: list[tuple[Status, str]] = [
         TROUBLED,
         "unique_users circuit open: the provider does not accept the key (auth, 3 in a row) 30 s ago",
     ),
-    (TROUBLED, "4 counted, then taken back by the provider; later growth repays it"),
+    (TROUBLED, "4.5 counted, then taken back by the provider; later growth repays it"),
     (TROUBLED, "0 calls left in the budget; the next in 30 min"),
     (status(target("shop", *ENDS)), "data complete up to 9 h ago"),
     (
