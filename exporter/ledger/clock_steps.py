@@ -4,7 +4,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from exporter.ledger.tables import bucket, query, seen_event, series, set_query, slices
+from exporter.ledger.tables import bucket, gauge, query, seen_event, series, set_query, slices
 from exporter.model.samples import DAY_MS
 
 TOLERANCE_MS = 60_000
@@ -39,6 +39,7 @@ def queries_ahead(tx: sa.Connection, now_ms: int) -> list[int]:
 def correct(tx: sa.Connection, query_id: int, now_ms: int) -> None:
     """Make the query due and set times in the future to ``now_ms``; no counter moves.
 
+    Gauges of the future are withdrawn, since they would expire late and hold back newer ones.
     It is read again from where it last counted; event ids and bucket values prevent counting twice.
     A query whose first poll is in the future and that has counted nothing since begins again.
     """
@@ -56,6 +57,8 @@ def correct(tx: sa.Connection, query_id: int, now_ms: int) -> None:
     set_query(tx, query_id, next_poll_ms=now_ms, **columns)
     late = (slices.c.query_id == query_id) & (slices.c.next_ms > now_ms + DAY_MS)
     tx.execute(sa.update(slices).where(late).values(next_ms=now_ms + DAY_MS))
+    ahead = (gauge.c.query_id == query_id) & (gauge.c.end_ms > now_ms)
+    tx.execute(sa.delete(gauge).where(ahead))
     for column in _OF_SERIES:
         mine = (series.c.query_id == query_id) & (column > now_ms)
         tx.execute(sa.update(series).where(mine).values({column: now_ms}))

@@ -122,11 +122,11 @@ def _roll(given: ApplyInput) -> Counts:
     windows = _covered(given, end_ms)
     if not windows or (given.tx.execute(shown).scalar() or 0) >= end_ms:
         return []
-    mine, old = (
-        sketch.c.query_id == given.query.id,
-        sketch.c.hour_ms < end_ms - max(WINDOWS.values()),
-    )
-    given.tx.execute(sa.delete(sketch).where(mine, old))
+    mine = sketch.c.query_id == given.query.id
+    # The newest sketch is a bound as well: a clock that was ahead moves only the watermark.
+    newest_ms = given.tx.execute(sa.select(sa.func.max(sketch.c.hour_ms)).where(mine)).scalar()
+    kept_ms = min(end_ms, newest_ms or end_ms) - max(WINDOWS.values())
+    given.tx.execute(sa.delete(sketch).where(mine, sketch.c.hour_ms < kept_ms))
     return gauges.roll(given, _estimates(given, end_ms, windows))
 
 

@@ -85,6 +85,24 @@ def test_windows_forget_who_was_there_before_them(driver: LedgerDriver) -> None:
     assert shown == {"rolling_1d": 1, "rolling_7d": 7}
 
 
+@pytest.mark.parametrize("days", [2, 40])
+def test_a_clock_that_was_ahead_for_one_poll_leaves_no_rolling_window_wrong(
+    driver: LedgerDriver, days: int
+) -> None:
+    for day in range(30):
+        drain(driver, event(day, driver.clock.now_ms() - 1000, f"u-{day}"))
+        driver.clock.step(DAY_MS)
+    driver.clock.step(days * DAY_MS)
+    drain(driver)
+    driver.clock.step(-days * DAY_MS)
+    assert driver.ledger.correct_clock()
+
+    drain(driver)
+
+    shown = {labels[3]: value for labels, value in driver.shown(USERS).items() if not labels[2]}
+    assert shown == {"rolling_1d": 1, "rolling_7d": 7, "rolling_28d": 28}
+
+
 def test_the_same_users_again_and_after_a_restart_change_nothing(driver: LedgerDriver) -> None:
     driver.clock.step(DAY_MS)
     soon = driver.clock.now_ms() - HOUR_MS
