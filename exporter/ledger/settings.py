@@ -8,6 +8,7 @@ import msgspec
 import sqlalchemy as sa
 
 from exporter.errors import LedgerError
+from exporter.ledger.rules import overflow
 from exporter.ledger.tables import (
     bucket,
     gauge,
@@ -18,7 +19,7 @@ from exporter.ledger.tables import (
     slices,
 )
 from exporter.model.query import USUAL_LABEL_BYTES, LabelRule, QuerySpec
-from exporter.model.samples import BASE, OTHER, Family, Series
+from exporter.model.samples import OTHER, Family, Series
 
 AS_IS = LabelRule()
 OWN_PREFIX = "chatbot_custom_"
@@ -305,14 +306,23 @@ def _stands_for_others(
     new: bool,
 ) -> bool:
     rules, caps, cut_at = before
+    full = series_ == overflow(series_, families[series_[0]])
     return (
-        _caps_changed(series_, caps, spec, new=new)
-        or _cut_elsewhere(series_, cut_at, spec.label_value_bytes)
+        ((full or new) and _caps_changed(series_[0], caps, spec))
+        or (cut_at != spec.label_value_bytes and (full or _may_be_cut(series_, cut_at, spec)))
         or any(
-            rules.get(label, AS_IS).members(value) != _members(spec, label, value)
+            _stands_for_other_raws(value, rules.get(label, AS_IS), _rule(spec, label))
             for label, value in _labelled(series_, families)
         )
     )
+
+
+def _stands_for_other_raws(value: str, before: LabelRule, now: LabelRule) -> bool:
+    """Return whether a label value may stand for other raw values now.
+
+    ``other`` has what no other value has, and what finds no place under a cap.
+    """
+    return before != now if value == OTHER else before.members(value) != now.members(value)
 
 
 def hide_unreachable(
@@ -332,7 +342,7 @@ def hide_unreachable(
         if any(
             value != OTHER
             and len(value.encode()) <= longest
-            and _members(spec, label, value) is None
+            and _rule(spec, label).members(value) is None
             for label, value in _labelled(series_, families)
         )
     }
@@ -348,21 +358,19 @@ def _set_state(tx: sa.Connection, ids: set[int], which: sa.ColumnElement[bool], 
         )
 
 
-def _caps_changed(series_: Series, caps: Mapping[str, int], spec: QuerySpec, *, new: bool) -> bool:
-    cap = spec.caps.get(series_[0])
-    before = (caps.get(series_[0], cap), caps.get(""), caps.get("*"))  # older ledgers know few caps
-    changed = before != (cap, spec.target_cap, spec.total_cap)
-    takes_overflow = OTHER in series_[1][len(BASE) - 2 :] or series_[1][0] == OTHER
-    return changed and (takes_overflow or new)
+def _caps_changed(family: str, caps: Mapping[str, int], spec: QuerySpec) -> bool:
+    cap = spec.caps.get(family)
+    before = (caps.get(family, cap), caps.get(""), caps.get("*"))  # older ledgers know few caps
+    return before != (cap, spec.target_cap, spec.total_cap)
 
 
-def _cut_elsewhere(series_: Series, before: int, now: int) -> bool:
-    shortest = min(before, now) - LONGEST_CHARACTER
-    return before != now and any(len(value.encode()) > shortest for value in series_[1])
+def _may_be_cut(series_: Series, before: int, spec: QuerySpec) -> bool:
+    shortest = min(before, spec.label_value_bytes) - LONGEST_CHARACTER
+    return any(len(value.encode()) > shortest for value in series_[1])
 
 
-def _members(spec: QuerySpec, label: str, value: str) -> frozenset[str] | None:
-    return spec.label_rules.get(label, AS_IS).members(value)
+def _rule(spec: QuerySpec, label: str) -> LabelRule:
+    return spec.label_rules.get(label, AS_IS)
 
 
 def _labelled(series_: Series, families: Mapping[str, Family]) -> list[tuple[str, str]]:

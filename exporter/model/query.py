@@ -32,10 +32,8 @@ class LabelRule:
         return value if self.allow is None or value in self.allow else OTHER
 
     def members(self, value: str) -> frozenset[str] | None:
-        """Return the raw values behind ``value`` (``!x``: all but x); None if it cannot occur."""
-        raws = {raw for raw, alias in self.aliases.items() if self.name(raw) == value}
-        if value == OTHER and self.allow is not None:
-            return frozenset(raws | {"!" + name for name in self.allow})
+        """Return the raw values behind ``value`` (not ``other``); None if it cannot occur."""
+        raws = {raw for raw in self.aliases if self.name(raw) == value}
         itself = value not in self.aliases and (self.allow is None or value in self.allow)
         return frozenset(raws | ({value} if itself else set())) or None
 

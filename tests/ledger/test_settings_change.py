@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -12,6 +13,7 @@ from exporter.model.query import LabelRule
 from exporter.model.samples import (
     BASE,
     HOUR_MS,
+    CountRow,
     Family,
     GaugeRow,
     MetricType,
@@ -118,6 +120,48 @@ def test_a_raised_cap_of_targets_counts_no_history(start: Start, cap: str) -> No
     driver.poll({("web", at(10)): 101.0, ("sms", at(10)): 52.0})
 
     assert (driver.counter("web"), driver.counter("sms")) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("changed", "channel"),
+    [({"label_rules": {}}, "c0"), ({"label_value_bytes": 16}, shorten("long" * 9, 16))],
+    ids=["alias", "length"],
+)
+def test_a_value_that_a_renaming_moves_into_other_counts_no_history(
+    start: Start, changed: Mapping[str, Any], channel: str
+) -> None:
+    alias = {"channel": LabelRule({"c0": "long" * 9})}
+    driver = start(caps={RECEIVED: 1}, label_rules=alias)
+    driver.poll({("long" * 9, at(10)): 1000.0, ("mail", at(10)): 5.0})
+
+    driver.reopen(spec(caps={RECEIVED: 1}, **({"label_rules": alias} | changed)))
+    driver.poll({(channel, at(10)): 1000.0, ("mail", at(10)): 5.0})
+    driver.poll({(channel, at(10)): 1001.0, ("mail", at(10)): 7.0})
+
+    assert driver.counter("other") == 1 + 2
+    assert driver.counted("retracted_total") == 0
+
+
+def test_a_value_that_leaves_an_allowed_name_counts_no_history(start: Start) -> None:
+    def ruled(**aliases: str) -> dict[str, LabelRule]:
+        return {"project": LabelRule(aliases, frozenset({"shop"}))}
+
+    def rows(shop: float, other: float) -> list[CountRow]:
+        return [
+            (received("web", project), at(10), n)
+            for project, n in (("shop", shop), ("other", other))
+        ]
+
+    driver = start(label_rules=ruled(store="shop"))
+    driver.poll(counts=rows(1000, 5))
+
+    driver.reopen(spec(label_rules=ruled()))
+    driver.poll(counts=rows(300, 705))
+    driver.poll(counts=rows(301, 707))
+
+    driver.confirm_zero_scraped()
+    assert driver.shown() == {("shop", "", "web"): 1, ("other", "", "web"): 2}
+    assert driver.counted("retracted_total") == 0
 
 
 def test_hours_from_before_a_renaming_are_not_read_as_growth(start: Start) -> None:
