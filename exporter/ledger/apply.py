@@ -144,7 +144,8 @@ def _rebased(given: ApplyInput, loaded: LoadedSeries) -> frozenset[int]:
     """Return the series that cover other raw values than at the last poll."""
     if not given.label_rules_changed:
         return frozenset()
-    new = {number for number, row in loaded.rows.items() if row.created_ms >= given.started_ms}
+    since_ms = given.query.last_success_ms or 0  # a poll that broke off may have created some, too
+    new = {number for number, row in loaded.rows.items() if row.created_ms > since_ms}
     stored = given.query.label_rules
     return settings.rebased_series(stored, given.spec, loaded.ids, given.families, new)
 

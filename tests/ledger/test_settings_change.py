@@ -272,6 +272,24 @@ def test_names_that_change_again_after_a_poll_broke_off_count_nothing_twice(
     assert driver.counted("retracted_total") == 0
 
 
+def test_a_raised_cap_counts_no_history_after_a_poll_that_broke_off(start: Start) -> None:
+    driver = start(caps={RECEIVED: 1})
+    early = {("web", at(8)): 10.0, ("sms", at(8)): 7.0}
+    late = {("web", at(10)): 10.0, ("sms", at(10)): 70.0}
+    driver.poll(early | late)
+    driver.reopen(spec(caps={RECEIVED: 60}))
+
+    claim = driver.claim()
+    first = [(received(channel), hour, n) for (channel, hour), n in early.items()]
+    window = Window(driver.window(claim).start_ms, at(9))
+    driver.apply(claim, Reading(window, counts=first, more=True))
+    driver.fail(claim)
+    driver.poll(early | late)
+    driver.poll(early | late | {("sms", at(10)): 73.0})
+
+    assert driver.counters() == {"web": 0, "sms": 3, "other": 0}
+
+
 def test_a_label_that_a_family_got_later_is_empty_in_an_older_ledger(start: Start) -> None:
     driver = start(name="hourly/main")
     driver.poll({at(10): 50.0})
