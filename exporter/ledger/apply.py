@@ -191,8 +191,9 @@ def _move_on(given: ApplyInput) -> Counts:
             "epoch_ms": row.epoch_ms or given.started_ms,
             "last_read_ms": given.started_ms,
             "unread": msgspec.json.encode(_unread(given)).decode(),
-            "label_rules": settings.encode_label_rules(given.spec),
         }
+        if given.label_rules_changed:
+            columns["label_rules"] = settings.with_all_read(row.label_rules, given.spec, given.kept)
         if row.epoch_ms is None or given.label_rules_changed:
             slices.begin(given, columns["floor_ms"], counts=_history_counts(given))
     elif given.label_rules_changed:

@@ -206,8 +206,9 @@ class LastReading:
 class ApplyInput:
     """One reading and everything that decides how it counts; ``query`` is the claimed, locked row.
 
-    ``label_rules_changed``: label rules or caps differ from those of the last poll. ``first``: this
-    is the first part of its poll. ``key`` is the installation's key for sketches. ``past``: the
+    ``label_rules_changed``: label rules or caps differ from those under which what is read now was
+    read last. ``first``: this is the first part of its poll. ``kept`` are the families that some
+    part of the poll could not read. ``key`` is the installation's key for sketches. ``past``: the
     reading belongs to a slice of the past.
     """
 
@@ -220,6 +221,7 @@ class ApplyInput:
     families: Mapping[str, Family]
     label_rules_changed: bool
     first: bool = True
+    kept: frozenset[str] = frozenset()
     key: bytes | None = None
     last_reading: LastReading | None = None
     past: Past | None = None

@@ -25,6 +25,7 @@ AS_IS = LabelRule()
 OWN_PREFIX = "chatbot_custom_"
 LABEL_BYTES = "label_value_bytes"
 PARTLY = "partly"
+KEPT = "kept"
 LONGEST_CHARACTER = 4
 """Bytes of the longest UTF-8 character; a truncated label is fewer bytes short of the limit."""
 
@@ -146,14 +147,53 @@ def encode_label_rules(spec: QuerySpec) -> str:
     return msgspec.json.encode(stored, order="deterministic").decode()
 
 
+def _split(stored: str) -> tuple[str, frozenset[str], frozenset[str]]:
+    """Return the rules of ``stored``, the others under which buckets were read, and families.
+
+    If there are families, only theirs were read under the other rules.
+    """
+    found = msgspec.json.decode(stored)
+    others, kept = found.pop(PARTLY, ()), found.pop(KEPT, ())
+    main = msgspec.json.encode(found, order="deterministic").decode()
+    return main, frozenset(others), frozenset(kept)
+
+
+def _join(main: str, others: Collection[str], kept: Collection[str] = ()) -> str:
+    found = msgspec.json.decode(main) | {PARTLY: sorted(others)}
+    if kept:
+        found[KEPT] = sorted(kept)
+    return msgspec.json.encode(found, order="deterministic").decode()
+
+
+def rules_changed(stored: str, spec: QuerySpec, kept: Collection[str]) -> bool:
+    """Return whether the ledger has read families under other rules, besides the ``kept`` ones."""
+    now = encode_label_rules(spec)
+    if stored == now:
+        return False
+    main, _, unread = _split(stored)
+    return main != now or not unread or not unread <= set(kept)
+
+
 def with_partly_read(stored: str, spec: QuerySpec) -> str:
     """Add the rules of ``spec`` to the ``stored`` ones, as some buckets were read under them.
 
     Until all buckets were, each may cover the raw values of either set of rules.
     """
-    found = msgspec.json.decode(stored)
-    found[PARTLY] = sorted({*found.get(PARTLY, ()), encode_label_rules(spec)})
-    return msgspec.json.encode(found, order="deterministic").decode()
+    main, others, _ = _split(stored)
+    now = encode_label_rules(spec)
+    return stored if main == now else _join(main, others | {now})
+
+
+def with_all_read(stored: str, spec: QuerySpec, kept: Collection[str]) -> str:
+    """Return the rules of ``spec``, under which a complete poll has read all but ``kept`` families.
+
+    Until those are read, too, they cover the raw values of the ``stored`` rules.
+    """
+    main, others, unread = _split(stored)
+    now = encode_label_rules(spec)
+    left = unread.intersection(kept) if main == now and unread else kept
+    before = {main, *others} - {now}
+    return _join(now, before, left) if left and before else now
 
 
 def decode_label_rules(text: str) -> tuple[dict[str, LabelRule], dict[str, int], int]:
@@ -285,14 +325,14 @@ def rebased_series(
 
     After a change of caps, the values of a ``new`` series may have counted in ``other`` before.
     """
-    read_under = [stored, *msgspec.json.decode(stored).get(PARTLY, ())]
-    before = [decode_label_rules(each) for each in read_under]
+    main, others, unread = _split(stored)
+    before = [decode_label_rules(each) for each in (main, *others)]
     return frozenset(
         number
         for series_, number in ids.items()
         if any(
             _stands_for_others(series_, rules, spec, families, new=number in new)
-            for rules in before
+            for rules in (before if not unread or series_[0] in unread else before[:1])
         )
     )
 

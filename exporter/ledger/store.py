@@ -68,7 +68,7 @@ class Ledger:
         self._specs: dict[QueryKey, QuerySpec] = {}
         self._key: bytes | None = None
         self._last: dict[QueryKey, LastReading] = {}
-        self._begun: dict[QueryKey, int] = {}
+        self._begun: dict[QueryKey, tuple[int, frozenset[str]]] = {}
         self._spent = budgets.Spent(clock)
         self._tight = False
         self.max_bytes: int | None = None
@@ -132,7 +132,7 @@ class Ledger:
                 claims.take_over(tx)
         self.replica.adopt(standing)
         self._specs, self._families = dict(standing.specs), known
-        self._begun = {key: token for key, token in self._begun.items() if key in self._specs}
+        self._begun = {key: each for key, each in self._begun.items() if key in self._specs}
         last = {} if anywhere else self._last  # the ledger may have lost those readings
         self._last = {key: each for key, each in last.items() if key in self._specs}
 
@@ -309,6 +309,9 @@ class Ledger:
         its poll, which then succeeds unless the reading is held back.
         """
         spec, key = self._spec_of(claim), claim.key
+        token, kept = self._begun.get(key, (None, frozenset()))
+        first = token != claim.token
+        kept = reading.kept if first else kept | reading.kept
         with self._transactions.begin() as tx:
             row = claims.check(tx, claim)
             given = ApplyInput(
@@ -319,8 +322,9 @@ class Ledger:
                 now_ms=self._clock.now_ms(),
                 started_ms=started_ms,
                 families=self._families,
-                label_rules_changed=row.label_rules != settings.encode_label_rules(spec),
-                first=self._begun.get(key) != claim.token,
+                label_rules_changed=settings.rules_changed(row.label_rules, spec, reading.kept),
+                first=first,
+                kept=kept,
                 key=self._key,
                 last_reading=self._last.pop(key, None),
                 past=slices.under(tx, claim) if of_past else None,
@@ -329,7 +333,7 @@ class Ledger:
             if next_poll_ms is not None and (of_past or not applied.held):
                 claims.succeed(tx, claim, given.now_ms, next_poll_ms=next_poll_ms)
             self.replica.mark(tx, [claim.query_id])
-        self._begun[key] = claim.token
+        self._begun[key] = claim.token, kept
         if last is not None:
             self._last[key] = last
         return replace(applied, counted=self._uncounted(applied.counted))

@@ -26,6 +26,7 @@ from tests.ledger.test_worked_examples import at
 from tests.support.builders import RECEIVED, received, spec
 from tests.support.driver import LedgerDriver
 
+SENT = "chatbot_messages_sent_total"
 SITE = {"channel": LabelRule({"web": "site"})}
 
 
@@ -134,7 +135,7 @@ def test_a_value_that_a_renaming_moves_into_other_counts_no_history(
     driver = start(caps={RECEIVED: 1}, label_rules=alias)
     driver.poll({("long" * 9, at(10)): 1000.0, ("mail", at(10)): 5.0})
 
-    driver.reopen(spec(caps={RECEIVED: 1}, **({"label_rules": alias} | changed)))
+    driver.reopen(spec(caps={RECEIVED: 1}, **{"label_rules": alias, **changed}))
     driver.poll({(channel, at(10)): 1000.0, ("mail", at(10)): 5.0})
     driver.poll({(channel, at(10)): 1001.0, ("mail", at(10)): 7.0})
 
@@ -288,6 +289,38 @@ def test_a_raised_cap_counts_no_history_after_a_poll_that_broke_off(start: Start
     driver.poll(early | late | {("sms", at(10)): 73.0})
 
     assert driver.counters() == {"web": 0, "sms": 3, "other": 0}
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_a_family_that_is_missing_after_a_renaming_counts_no_history_later(
+    start: Start, parts: int
+) -> None:
+    def rows(channel: str, of_family: float, of_others: float) -> list[CountRow]:
+        others = SENT, ("shop", "", channel)
+        return [(received(channel), at(10), of_family), (others, at(10), of_others)]
+
+    driver = start()
+    driver.poll(counts=rows("web", 1000, 500))
+    driver.reopen(spec(label_rules=SITE))
+    missing, floors = frozenset({RECEIVED}), []
+    for number in (500, 501, 502):
+        claim = driver.claim()
+        floors.append(claim.floor_ms or 0)
+        if parts == 2:
+            first = Window(driver.window(claim).start_ms, at(9))
+            driver.apply(claim, Reading(first, kept=missing, more=True))
+        driver.poll(claim=claim, counts=rows("site", 0, number)[1:], kept=missing)
+        driver.clock.step(HOUR_MS)
+
+    driver.reopen()
+    held = [driver.poll(counts=rows("site", number, 503)).held for number in (1000, 1001, 1003)]
+
+    assert driver.counters() == {"site": 3}
+    driver.confirm_zero_scraped()
+    assert driver.shown(SENT) == {("shop", "", "site"): 3}
+    assert not any(held)
+    assert driver.counted("written_off_total") == driver.counted("retracted_total") == 0
+    assert floors[1] == floors[2] < (driver.claim().floor_ms or 0)
 
 
 def test_a_label_that_a_family_got_later_is_empty_in_an_older_ledger(start: Start) -> None:
