@@ -98,23 +98,30 @@ def rename(tx: sa.Connection, old: str, new: str, holder: str) -> None:
     tx.execute(sa.delete(self_counter).where(self_counter.c.target == old))
 
 
-def delete_redefined(tx: sa.Connection, families: Mapping[str, Family]) -> None:
-    """Delete series of user-defined families whose labels or parts per unit have changed."""
+def delete_redefined(
+    tx: sa.Connection, families: Mapping[str, Family], *, holder: str = "", generation: int = 0
+) -> None:
+    """Delete series of user-defined families whose labels or parts per unit have changed.
+
+    Their queries start over: else what they report of the past would count again.
+    """
     for table in (series, gauge):
-        rows = tx.execute(
-            sa.select(table.c.family, table.c.labels, table.c.query_id, query.c.label_rules)
+        asked: sa.Select[Any] = (
+            sa.select(table.c.family, table.c.labels, table.c.query_id)
+            .add_columns(query.c.label_rules, query.c.holder)
             .join(query, query.c.id == table.c.query_id)
             .where(table.c.family.startswith(OWN_PREFIX, autoescape=True))
         )
-        for name, labels, query_id, rules in rows.all():
-            family = families.get(name)
-            if family is None or _is_as_before(family, labels, rules):
+        for row in tx.execute(asked).all():
+            family = families.get(row.family)
+            if family is None or _is_as_before(family, row.labels, row.label_rules):
                 continue
-            mine = (table.c.family == name) & (table.c.labels == labels)
-            mine &= table.c.query_id == query_id
+            mine = (table.c.family == row.family) & (table.c.labels == row.labels)
+            mine &= table.c.query_id == row.query_id
             if table is series:
                 counted = sa.select(series.c.id).where(mine)
                 tx.execute(sa.delete(bucket).where(bucket.c.series_id.in_(counted)))
+                _rebase(tx, row.query_id, generation=generation, **_claim_ended(row, holder))
             tx.execute(sa.delete(table).where(mine))
 
 
@@ -248,7 +255,7 @@ def _update(
     if (row.fingerprint, row.label_rules) != meaning or stood_in:
         tx.execute(sa.delete(slices).where(slices.c.query_id == row.id))
     if row.fingerprint != spec.fingerprint or stood_in:
-        _rebase(tx, row.id, spec)
+        _rebase(tx, row.id, **_columns(spec))
     return row.state != "active" or (row.fingerprint, row.label_rules) != meaning
 
 
@@ -270,13 +277,14 @@ def _end_long_wait(
         set_query(tx, row.id, next_poll_ms=now_ms)
 
 
-def _rebase(tx: sa.Connection, query_id: int, spec: QuerySpec) -> None:
+def _rebase(tx: sa.Connection, query_id: int, **columns: Any) -> None:
     """Start over from a new baseline after a change of meaning; what was counted stays counted."""
     retire_buckets(tx, series.c.query_id == query_id)
+    tx.execute(sa.delete(slices).where(slices.c.query_id == query_id))
     set_query(
         tx,
         query_id,
-        **_columns(spec),
+        **columns,
         epoch_ms=None,
         floor_ms=None,
         cursor_ms=None,

@@ -142,7 +142,7 @@ class Ledger:
             settings.rename(tx, old, new, self._holder)
         generation = standing.generation
         settings.sync_queries(tx, specs, now_ms, holder=self._holder, generation=generation)
-        settings.delete_redefined(tx, standing.families)
+        settings.delete_redefined(tx, standing.families, holder=self._holder, generation=generation)
         for spec in specs:
             counters.create_known_series(tx, spec, standing.families, now_ms)
         slices.begin_missing(tx, specs, now_ms)

@@ -181,7 +181,11 @@ def test_money_that_is_taken_back_is_shown_in_its_unit(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("changed", "labels"),
-    [({"labels": ["kind"]}, '{kind="m"}'), ({"resolution": 0.01}, '{model="m"}')],
+    [
+        ({"labels": ["kind"]}, '{kind="m"}'),
+        ({"labels": ["model", "region"]}, '{model="m",region=""}'),
+        ({"resolution": 0.01}, '{model="m"}'),
+    ],
 )
 def test_a_family_that_is_defined_anew_begins_anew(
     tmp_path: Path, changed: dict[str, Any], labels: str
