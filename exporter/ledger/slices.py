@@ -180,7 +180,13 @@ def starved(tx: sa.Connection, now_ms: int) -> bool:
 
 
 def due_of(tx: sa.Connection, query_id: int, spec: QuerySpec, now_ms: int) -> Past | None:
-    """Return the part of a query's past to read now; begin an audit if one is due."""
+    """Return the part of a query's past to read now; begin an audit if one is due.
+
+    A query without buckets has none; an earlier version scheduled that of streams.
+    """
+    if spec.initial_lookback_ms is None:
+        delete_past(tx, query_id)
+        return None
     mine = sa.select(slices).where(slices.c.query_id == query_id, slices.c.next_ms <= now_ms)
     found = tx.execute(mine).one_or_none()
     if found is None:

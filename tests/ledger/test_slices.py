@@ -189,6 +189,18 @@ def test_it_can_be_off(start: Start, off: Mapping[str, Any]) -> None:
     assert driver.read_slice(HOURS) is None
 
 
+def test_the_past_of_a_query_that_feeds_no_buckets_now_is_forgotten(start: Start) -> None:
+    driver = start(**PAST)
+    live(driver, HOURS)
+
+    driver.reopen(spec(**PAST | {"initial_lookback_ms": None}))
+
+    for _ in range(2):
+        assert driver.read_slice(HOURS) is None
+        assert bounds(driver) is None
+        a_day_later(driver, HOURS)
+
+
 def test_a_query_that_is_due_goes_first(start: Start) -> None:
     driver = start(**PAST)
     live(driver, HOURS)

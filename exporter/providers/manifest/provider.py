@@ -395,6 +395,8 @@ def _with_window(spec: QuerySpec, options: ManifestOptions, query: CompiledQuery
         span_ms=window.bucket if asked.shape == "range" else window.max_span,
         settle_ms=spec.settle_ms if "settle" in given else window.settle,
         lookback_ms=lookback_ms,
+        # Nothing before a stream's epoch counts, so it has no past to read or to audit.
+        initial_lookback_ms=None if query.stream else spec.initial_lookback_ms,
         interval_ms=spec.interval_ms if "interval" in given else asked.interval or spec.interval_ms,
         timezone="UTC" if window.bucket > HOUR_MS else spec.timezone,  # days are UTC days
         stream=query.stream,

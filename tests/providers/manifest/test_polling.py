@@ -1,0 +1,148 @@
+"""Manifests polled for hours: which requests leave, what they cover, and what is counted."""
+
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from exporter.exposition.self_metrics import is_up
+from exporter.http_client.transport import Transport
+from exporter.model.samples import HOUR_MS, SECOND_MS
+from exporter.polling.past import read_slice
+from exporter.polling.poll import PollContext, ScheduledQuery, poll
+from exporter.providers.base.plugin import Target
+from exporter.telemetry.counters import Telemetry
+from tests.providers.manifest.files import NOON_MS, SENT, loaded, target
+from tests.providers.vendor import published
+from tests.support.driver import LedgerDriver
+from tests.support.virtual import VirtualClock, inline, run_virtual
+
+Answer = Callable[[int, int, int], Any]
+"""Returns the answer to a request for a span; its bounds and the present are in seconds."""
+
+STREAM: dict[str, Any] = {
+    "shape": "records",
+    "missing": None,
+    "window": {"end": "exclusive", "lookback": "2h"},
+    "interval": "1h",
+    "id": "row.time",
+    "count": {SENT: {}},
+}
+
+
+class Polling:
+    """Targets of manifests, polled on a ledger in virtual time, while ``answer`` is their API.
+
+    ``asked`` has each request: when it came, in hours since the start, and the hours that it asks
+    for.
+    """
+
+    def __init__(self, folder: Path, answer: Answer, *targets: Target) -> None:
+        self.answer = answer
+        self.clock = VirtualClock(NOON_MS + 10 * SECOND_MS)
+        self.asked: list[tuple[float, float]] = []
+        self.queries = {q.spec.key: (each, q) for each in targets for q in each.queries}
+        specs = [query.spec for _, query in self.queries.values()]
+        self.driver = LedgerDriver(folder, *specs, clock=self.clock)
+        self.context = PollContext(
+            self.driver.ledger,
+            self.clock,
+            random.Random(5),  # noqa: S311 - the same each time
+            Telemetry(),
+            inline,
+            published,
+        )
+
+    def reply(self, request: httpx.Request) -> httpx.Response:
+        start, end = (int(request.url.params[name]) for name in ("from", "to"))
+        now_ms = self.clock.now_ms()
+        self.asked.append(((now_ms - NOON_MS) / HOUR_MS, (end - start) / 3600))
+        found = self.answer(start, end, now_ms // SECOND_MS)
+        return found if isinstance(found, httpx.Response) else httpx.Response(200, json=found)
+
+    def pause(self, hours: float) -> None:
+        """Let some hours pass in which no exporter runs."""
+        self.clock.advance(hours * 3600)
+
+    def for_hours(self, hours: float) -> None:
+        """Poll what is due, and read the past between, for some hours."""
+        run_virtual(self._for(round(self.clock.now_ms() + hours * HOUR_MS)), self.clock)
+
+    async def _for(self, until_ms: int) -> None:
+        ledger = self.driver.ledger
+        while self.clock.now_ms() < until_ms:
+            assert len(self.asked) < 500, "requests without end"
+            if (claim := ledger.claim()) is not None:
+                await poll(self.context, self._scheduled(claim), claim)
+            elif (claim := ledger.claim_slice()) is not None:
+                await read_slice(self.context, self._scheduled(claim), claim)
+            else:
+                due_ms = min(ledger.next_due_ms() or until_ms, until_ms)
+                await self.clock.sleep(max(0.001, (due_ms - self.clock.now_ms()) / SECOND_MS))
+
+    def _scheduled(self, claim: Any) -> ScheduledQuery:
+        made, query = self.queries[claim.target, claim.query]
+        transport = Transport(httpx.MockTransport(self.reply))
+        return ScheduledQuery(query, made.client(transport, self.clock))
+
+    @property
+    def count(self) -> float:
+        """Return the sum of the counter over all targets."""
+        return sum(
+            sum(self.driver.shown(SENT, query.spec).values()) for _, query in self.queries.values()
+        )
+
+    def truth(self, seconds: int) -> int:
+        """Return how many rows ``every`` had from the first poll to the last."""
+        first, last = (round(self.asked[at][0] * 3600) for at in (0, -1))
+        return -(-last // seconds) - -(-first // seconds)
+
+    @property
+    def up(self) -> bool:
+        """Return whether every query is up."""
+        states = [(self.driver.view(q.spec).state, q.spec) for _, q in self.queries.values()]
+        return all(is_up(state, spec, self.clock.now_ms()) for state, spec in states)
+
+
+def every(seconds: int, most_hours: float = 1e9) -> Answer:
+    """Return an API with a row at each multiple of ``seconds``; it refuses longer spans."""
+
+    def answer(start: int, end: int, now: int) -> Any:
+        if end - start > most_hours * 3600:
+            return httpx.Response(400)
+        times = range(-(-start // seconds) * seconds, min(end, now), seconds)
+        return {"data": [{"time": at, "sent": 1} for at in times]}
+
+    return answer
+
+
+@pytest.fixture
+def polling(tmp_path: Path) -> Iterator[Callable[..., Polling]]:
+    """Return what makes a ``Polling``, whose ledger is closed at the end."""
+    made: list[Polling] = []
+
+    def make(answer: Answer, *targets: Target) -> Polling:
+        made.append(Polling(tmp_path, answer, *targets))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.driver.close()
+
+
+Make = Callable[..., Polling]
+
+
+@pytest.mark.parametrize("start", ["zero", "history"])
+def test_a_stream_has_no_past_to_read(polling: Make, start: str) -> None:
+    made = polling(every(600), target(loaded(STREAM), start=start))
+
+    made.for_hours(26)
+
+    assert len(made.asked) <= 27  # one an hour, and no audit after a day
+    assert made.up
+    made.driver.confirm_zero_scraped()
+    assert made.count == made.truth(600)
