@@ -71,9 +71,10 @@ class ManifestReader:
     account: ManifestAccount
 
     async def read(self, client: ApiClient, request: PollRequest, /) -> Readings:
-        """Yield one reading per span of the window, oldest first; for a stream, just one."""
+        """Yield one reading per span of the window, oldest first."""
         if self.spec.stream:
-            yield await self._stream(client, request)
+            async for streamed in self._stream(client, request):
+                yield streamed
             return
         step_ms = self.spec.granularity_ms
         windows = list(spans(request.window, step_ms, self.spec.span_ms))
@@ -102,19 +103,26 @@ class ManifestReader:
             return mapping.by_presence(reading, present, frozenset(fed), step_ms)
         return [reading]
 
-    async def _stream(self, client: ApiClient, request: PollRequest) -> Reading:
-        """Return the records since the watermark, with the overlap before it; at first, none."""
+    async def _stream(self, client: ApiClient, request: PollRequest) -> Readings:
+        """Yield the records since the watermark, with the overlap before it; at first, none."""
         if request.watermark_ms is None:
             probe = Window(request.now_ms - PROBE_MS, request.now_ms)
             await self._drain(client, request, Rows(probe, self.spec, request.memo), probe)
-            return Reading(Window(request.now_ms, request.now_ms), watermark_ms=request.now_ms)
-        window = request.window
-        rows = Rows(window, self.spec, request.memo)
-        collector = Collector(self.query, self.spec, rows, request.now_ms)
-        async for part, answers in self._complete(client, request, window, rows):
-            collector.add(answers, part)
-        events = collector.finish()
-        return replace(rows.reading(), events=events, watermark_ms=window.end_ms)
+            yield Reading(Window(request.now_ms, request.now_ms), watermark_ms=request.now_ms)
+            return
+        whole = request.window
+        grown = spans(whole, self.spec.granularity_ms, self.spec.span_ms)
+        windows = [
+            Window(max(w.start_ms, whole.start_ms), min(w.end_ms, whole.end_ms)) for w in grown
+        ]
+        for window in windows or [whole]:
+            rows = Rows(window, self.spec, request.memo)
+            collector = Collector(self.query, self.spec, rows, request.now_ms)
+            async for part, answers in self._complete(client, request, window, rows):
+                collector.add(answers, part)
+            events = collector.finish()
+            reading = rows.reading(more=window.end_ms < whole.end_ms)
+            yield replace(reading, events=events, watermark_ms=window.end_ms)
 
     def _complete(
         self, client: ApiClient, request: PollRequest, window: Window, rows: Rows

@@ -146,3 +146,17 @@ def test_a_stream_has_no_past_to_read(polling: Make, start: str) -> None:
     assert made.up
     made.driver.confirm_zero_scraped()
     assert made.count == made.truth(600)
+
+
+def test_a_stream_asks_for_at_most_max_span_and_catches_up(polling: Make) -> None:
+    window = STREAM["window"] | {"max_span": "1d"}
+    made = polling(every(600, 24), target(loaded(STREAM | {"window": window})))
+
+    made.for_hours(5)
+    made.pause(40)
+    made.for_hours(2)
+
+    assert 23 < max(hours for _, hours in made.asked) <= 24
+    assert made.up
+    made.driver.confirm_zero_scraped()
+    assert made.count == made.truth(600)
