@@ -126,8 +126,8 @@ class Drain:
 
     A slice is returned only once all its pages are read. ``slice_ms`` is the length of the next
     slice, learnt from earlier ones. A slice of more than ``max_pages`` is read again in halves. A
-    poll ends after ``pages_left`` pages and leaves the rest to the next one, but not before part of
-    a slice that was too long is read.
+    poll ends after ``pages_left`` pages of what is new and leaves the rest to the next one, but not
+    before part of a slice that was too long is read.
     """
 
     client: ApiClient
@@ -138,16 +138,21 @@ class Drain:
     pages_left: float = math.inf
     halved: bool = False
 
-    async def spans(self, window: Window) -> AsyncIterator[Reading]:
-        """Yield ``window`` in drained spans, oldest first, until it or the poll's pages end."""
-        at_ms = window.start_ms
+    async def spans(self, window: Window, known_ms: int = 0) -> AsyncIterator[Reading]:
+        """Yield ``window`` in drained spans, oldest first, until it or the poll's pages end.
+
+        What was read before ``known_ms`` is read again whole, however many pages it has: the next
+        poll begins with it as well.
+        """
+        at_ms, pages = window.start_ms, self.pages_left
         while at_ms < window.end_ms and (self.pages_left > 0 or self.halved):
             part = Window(at_ms, min(at_ms + self._whole_ms, window.end_ms))
             span = await self._slice(part)
             self.halved = span is None
             if span is not None:
-                yield span
                 at_ms = part.end_ms
+                self.pages_left = pages if at_ms <= known_ms else self.pages_left
+                yield span
 
     async def probe(self, window: Window) -> None:
         """Request the first page of ``window`` and keep nothing of it."""
@@ -239,13 +244,13 @@ class StreamSource:
         if live is None:
             yield await self._begin(drain, request)
             return
-        sweep = self._sweep(request, live)
+        sweep, live_ms = self._sweep(request, live), request.watermark_ms or 0
         todo = [window for window in (live, sweep) if window and window.length_ms > 0]
         if not todo:  # a success means that the source answered
             await drain.probe(Window(live.end_ms - PROBE_MS, live.end_ms))
             yield Reading(Window(live.end_ms, live.end_ms))
         for window in todo:
-            async for span in drain.spans(window):
+            async for span in drain.spans(window, live_ms if window is live else 0):
                 ended = span.window.end_ms >= window.end_ms
                 last = drain.pages_left <= 0 or (ended and window is todo[-1])
                 memo["slice_ms"] = drain.slice_ms

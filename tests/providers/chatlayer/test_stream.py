@@ -250,6 +250,21 @@ def test_a_poll_goes_on_when_its_pages_went_into_slices_that_were_too_long(begin
     assert care.events() == 1000
 
 
+def test_an_overlap_with_more_pages_than_a_poll_delays_nothing(begin: Open) -> None:
+    care = begin(stream={"max_pages": 2}, requests_per_second=10 / POLL_SECONDS)
+    for minute in range(45):
+        care.happen(count=50, ago=-minute * MINUTE)
+        care.happen(count=50, ago=-minute * MINUTE - 30_000)
+    end_ms = START_MS + 45 * MINUTE
+
+    while care.clock.now_ms() < end_ms:
+        care.wait(MINUTE)
+        assert care.poll().outcome == "ok"
+
+    assert care.clock.now_ms() - (care.claimed().watermark_ms or 0) < 20 * MINUTE
+    assert care.events() > 3000
+
+
 def test_more_events_in_one_millisecond_than_a_slice_may_have_are_read(begin: Open) -> None:
     care = begin(stream={"max_pages": 2})
     care.wait(MINUTE)
