@@ -123,8 +123,10 @@ class Arrivals:
 
     def note(self, end_ms: int, counts: Sequence[float | None]) -> None:
         """Learn from the counts of all bots of a query, oldest first, which end at ``end_ms``."""
-        if end_ms <= self._end_ms:
+        if end_ms == self._end_ms:
             return
+        if end_ms < self._end_ms:  # the clock was ahead
+            self._waiting.clear()
         if end_ms == self._end_ms + HOUR_MS:  # after a pause, hours had more time to arrive
             self._waiting.append(_Newest(end_ms, tuple(known(counts)[: -AGES - 1 : -1])))
         self._end_ms = end_ms

@@ -106,12 +106,15 @@ class _Learnt:
     expectations: Mapping[BotLabels, Expectation | None]
 
     def outdated_ms(self, hours: SettledHours) -> int | None:
-        """Return from when to learn again, given ``hours``; None: this is up to date."""
+        """Return from when to learn again, given ``hours``; None: this is up to date.
+
+        What was learnt while the clock was ahead ends after ``hours``.
+        """
         age_ms = hours.end_ms - self.end_ms
         nothing_yet = age_ms > 0 and not any(self.expectations.values())
         new = hours.bots.keys() - self.expectations.keys()
-        if new or nothing_yet or age_ms >= LEARN_EVERY_MS:
-            return self.at_ms
+        if new or nothing_yet or not 0 <= age_ms < LEARN_EVERY_MS:
+            return 0
         older = hours.known_from_ms < self.known_from_ms
         return self.at_ms + LEARN_AGAIN_MS if older else None
 

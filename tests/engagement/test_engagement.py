@@ -2,6 +2,7 @@
 
 import datetime as dt
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from statistics import mean, stdev
 
@@ -248,10 +249,15 @@ def test_a_bot_that_grows_fivefold_has_its_campaign_as_its_only_event(per_day: i
     assert sum(habit) >= hours - len(beside) - 3 * 18  # chance alone makes few more
 
 
-def arrived(shares: list[float], hours: int, step: int = 1) -> Arrivals:
-    """Return what is learnt where the newest hours have ``shares`` of 500 messages so far."""
+def arrived(
+    shares: list[float], hours: int, step: int = 1, ends: Sequence[int] = ()
+) -> Arrivals:
+    """Return what is learnt where the newest hours have ``shares`` of 500 messages so far.
+
+    Readings that end at the hours ``ends`` come first.
+    """
     arrivals = Arrivals()
-    for end in range(100, 100 + hours, step):
+    for end in (*ends, *range(100, 100 + hours, step)):
         arrivals.note(end * HOUR_MS, [*[500.0] * 12, *[500 * share for share in shares[::-1]]])
     return arrivals
 
@@ -263,6 +269,10 @@ def test_the_shares_of_the_newest_hours_are_learnt_within_a_day() -> None:
 @pytest.mark.parametrize("shares", [[1.0, 1.0], [1.2]], ids=["complete", "taken back"])
 def test_nothing_is_taken_off_where_hours_are_complete(shares: list[float]) -> None:
     assert arrived(shares, 48).shares == (1.0,) * AGES
+
+
+def test_hours_while_the_clock_was_ahead_do_not_hold_up_learning() -> None:
+    assert arrived([0.85], 24, ends=(999, 1000)).shares == arrived([0.85], 24).shares
 
 
 def test_hours_that_came_late_teach_nothing() -> None:

@@ -101,6 +101,21 @@ def test_what_a_late_poll_brings_is_judged_at_once(bot: Shop) -> None:
     assert bot.shown("chatbot_engagement_score")["24h"] < -4
 
 
+def test_a_clock_that_was_ahead_is_forgotten_once_it_is_corrected(bot: Shop) -> None:
+    bot.driver.clock.step(12 * DAY_MS)
+    bot.poll(steady(14))
+    bot.shown()
+    bot.driver.clock.step(-12 * DAY_MS)
+    assert bot.driver.ledger.correct_clock()
+    bot.driver.clock.advance(3600)
+
+    bot.poll(steady(14, bot.driver.clock.now_ms()))
+
+    assert bot.shown("chatbot_engagement_score") == pytest.approx(
+        dict.fromkeys(WINDOWS, 0), abs=0.2
+    )
+
+
 def test_data_is_late_one_period_and_the_grace_after_its_end(bot: Shop) -> None:
     grace_ms = 2 * 300_000 + 120_000 + HOUR_MS  # two polls, a deadline, an hour to settle
     late_s = (SETTLED_MS + HOUR_MS + grace_ms - START_MS) / 1000
