@@ -34,6 +34,7 @@ from exporter.ledger.store import Ledger
 from exporter.ledger.writes import WriteHealth
 from exporter.model.query import QueryKey, QuerySpec
 from exporter.model.samples import SECOND_MS, Family, SelfCount
+from exporter.polling import schedule
 from exporter.polling.key_watch import KeyWatch
 from exporter.polling.poll import PollContext, PollResult, ScheduledQuery
 from exporter.polling.poller import GRACE_S, Poller
@@ -334,7 +335,8 @@ class App:
             for each in targets.values()
             for query in each.target.queries
         }
-        specs = {key: scheduled.query.spec for key, scheduled in queries.items()}
+        paced = schedule.in_turns(scheduled.query.spec for scheduled in queries.values())
+        specs = {spec.key: spec for spec in paced}
         families = catalogue.families(self._environment.providers, settings.targets)
         counted = await self._sync(settings, specs, families, targets)
         # No await from here to ``assign``: the ledger may claim the queries now.

@@ -17,6 +17,7 @@ from exporter.cli.settings import (
 from exporter.format import columns, counted, span
 from exporter.model.query import QuerySpec
 from exporter.model.samples import DAY_MS, HOUR_MS, SECOND_MS
+from exporter.polling.schedule import in_turns
 from exporter.providers.base.plugin import Target
 
 MOST_ROWS = 3
@@ -62,9 +63,9 @@ def command(given: str | None, file: str) -> None:
 
 def planned(targets: Sequence[Target]) -> dict[str, list[PlannedQuery]]:
     """Return the cost of each query, by target; queries that share a call budget take turns."""
-    sharing = _sharing(targets)
+    specs = in_turns(query.spec for target in targets for query in target.queries)
     return {
-        target.name: [_planned(query.spec, sharing) for query in target.queries]
+        target.name: [_planned(spec) for spec in specs if spec.target == target.name]
         for target in targets
     }
 
@@ -75,11 +76,9 @@ def _sharing(targets: Sequence[Target]) -> Counter[str]:
     return Counter(budget.name for budget in budgets if budget is not None)
 
 
-def _planned(spec: QuerySpec, sharing: Counter[str]) -> PlannedQuery:
-    every_ms, parts = spec.interval_ms, 1
-    if spec.budget is not None:
-        turn_ms = (spec.budget.period_ms + spec.budget.margin_ms) * sharing[spec.budget.name]
-        every_ms = max(every_ms + spec.budget.margin_ms, turn_ms)
+def _planned(spec: QuerySpec) -> PlannedQuery:
+    every_ms = spec.interval_ms + (spec.budget.margin_ms if spec.budget else 0)
+    parts = 1
     if not spec.stream and spec.span_ms is not None:  # the lookback and the open bucket
         parts = max(1, math.ceil((spec.lookback_ms + spec.granularity_ms) / spec.span_ms))
     rows = spec.cost.rows

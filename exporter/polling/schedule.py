@@ -2,10 +2,13 @@
 
 import hashlib
 import random
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
 
 from exporter.errors import LedgerError, ProviderError, Reason
 from exporter.ledger.rows import Retry
-from exporter.model.query import QuerySpec
+from exporter.model.query import Budget, QuerySpec
 from exporter.model.samples import HOUR_MS, MINUTE_MS, SECOND_MS
 
 JITTER = 0.05
@@ -30,6 +33,21 @@ def next_slot_ms(spec: QuerySpec, now_ms: int, rng: random.Random) -> int:
     phase = phase_ms(spec)
     slot = phase + ((now_ms - phase) // spec.interval_ms + 1) * spec.interval_ms
     return slot + round(rng.uniform(0, JITTER) * spec.interval_ms)
+
+
+def in_turns(specs: Iterable[QuerySpec]) -> list[QuerySpec]:
+    """Return ``specs`` with the intervals at which their call budgets let them be polled.
+
+    Queries on one budget take turns. Up, expected lag and expiry go by these intervals.
+    """
+    specs = list(specs)
+    sharing = Counter(spec.budget.name for spec in specs if spec.budget is not None)
+    return [_in_turn(spec, spec.budget, sharing) if spec.budget else spec for spec in specs]
+
+
+def _in_turn(spec: QuerySpec, budget: Budget, sharing: Counter[str]) -> QuerySpec:
+    turn_ms = (budget.period_ms + budget.margin_ms) * sharing[budget.name] - budget.margin_ms
+    return replace(spec, interval_ms=max(spec.interval_ms, turn_ms))
 
 
 def slots_between(spec: QuerySpec, from_ms: int, to_ms: int) -> int:

@@ -9,13 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from exporter import app
 from exporter.ledger import engine
 from exporter.model.samples import HOUR_MS
 from exporter.simulator.server import LoggedRequest
+from exporter.status import State
 from tests.providers.xenioo.account import Account, closest_ms, is_statistics
 from tests.support.driver import Killed, LedgerDriver, recorded, scratch
 from tests.support.examples import examples
-from tests.support.virtual import run_virtual
+from tests.support.running import exporter
+from tests.support.vendors import Vendors, read
+from tests.support.virtual import VirtualClock, run_virtual
 
 FAULTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("throttled", {"retry_after": 5}),
@@ -171,6 +175,34 @@ def test_two_replicas_share_the_call(
     assert closest_ms(counted(account)) >= HOUR_MS
     assert len(counted(account)) >= 5
     other.close()
+
+
+@pytest.mark.slow
+def test_targets_that_take_turns_are_up_all_the_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "TICK_S", 60)
+    clock = VirtualClock()
+    vendors = Vendors(clock)
+    account = next(t for t in vendors.document()["targets"] if t["provider"] == "xenioo")
+    targets = [account | {"name": name} for name in "abcde"]
+    url = f"sqlite:///{tmp_path}/ledger.db"
+    asked = read(vendors.document() | {"targets": targets, "ledger": {"url": url}})
+
+    async def main() -> set[tuple[str, State]]:
+        async with exporter(asked, clock, vendors) as running:
+            await clock.sleep(6 * 3600)  # until then each had its first turn
+            found = set[tuple[str, State]]()
+            for _ in range(6 * 6):
+                await clock.sleep(600)
+                shown = running.status().targets
+                found |= {(each.name, query.state) for each in shown for query in each.queries}
+            return found
+
+    assert run_virtual(main(), clock) == {(name, State.OK) for name in "abcde"}
+    seen = [each for each in vendors.services["xenioo"].requests if is_statistics(each)]
+    assert len(seen) >= 10
+    assert closest_ms(seen) >= HOUR_MS
 
 
 def test_a_killed_exporter_leaves_what_the_tests_take_it_to_leave(tmp_path: Path) -> None:
