@@ -13,7 +13,7 @@ from exporter.ledger.rows import Claim
 from exporter.ledger.rules import past_window
 from exporter.model.query import Past, PastMode, PollRequest
 from exporter.model.samples import SECOND_MS
-from exporter.polling.poll import PollContext, ScheduledQuery, program_error
+from exporter.polling.poll import COUNTED, PollContext, ScheduledQuery, program_error
 
 HIDDEN = "shown once it is read; to end it now, lower initial_lookback and reload"
 
@@ -74,8 +74,7 @@ async def _read(context: PollContext, scheduled: ScheduledQuery, claim: Claim, p
                 context.ledger.apply, claim, reading, started_ms=started_ms, of_past=True
             )
             async with context.one_slice:
-                applied = await context.offload(apply)
-            context.telemetry.add(applied.counted)
+                applied = await context.commit(apply, COUNTED)
             if applied.held:
                 return
 

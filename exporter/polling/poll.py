@@ -3,12 +3,13 @@
 import asyncio
 import random
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import structlog
 
@@ -36,9 +37,11 @@ from exporter.telemetry.counters import Telemetry
 
 log = structlog.get_logger(__name__)
 
+T = TypeVar("T")
 Outcome = Literal["ok", "held", "budget"] | Reason
 """How a poll ended: applied, held back, without a call of its budget, or why it failed."""
 
+COUNTED = attrgetter("counted")
 QUARANTINED = "response quarantined: counts collapsed, waiting for two confirming polls"
 
 
@@ -82,6 +85,21 @@ class PollContext:
         """Add to a self counter of the query."""
         own = {"provider": spec.provider, "query": spec.name}
         self.telemetry.count(name, amount, target=spec.target, **own, **labels)
+
+    async def commit(
+        self, call: Callable[[], T], counted: Callable[[T], Mapping[SelfCount, float]]
+    ) -> T:
+        """Run ``call`` of the ledger and add what it ``counted``, even if cancelled meanwhile.
+
+        The ledger's thread commits all the same.
+        """
+
+        async def committing() -> T:
+            done = await self.offload(call)
+            self.telemetry.add(counted(done))
+            return done
+
+        return await asyncio.shield(committing())
 
     def failed(
         self, spec: QuerySpec, error: ProviderError | LedgerError, *, streak: int, backoff_ms: int
@@ -157,8 +175,8 @@ async def _read(
             for part, older, more in windows.parts(reading, window, past):
                 next_ms = None if more else _next_slot_ms(context, spec)
                 apply = partial(context.ledger.apply, claim, part, started_ms=started_ms)
-                applied = await context.offload(partial(apply, of_past=older, next_poll_ms=next_ms))
-                context.telemetry.add(applied.counted)
+                apply = partial(apply, of_past=older, next_poll_ms=next_ms)
+                applied = await context.commit(apply, COUNTED)
                 rows += applied.rows
                 if applied.held and not older:
                     return rows, "held"
@@ -232,18 +250,16 @@ async def _fail(
             error=message, circuit=retry.circuit,
         )  # fmt: skip
     try:
-        counted = await context.offload(
-            partial(
-                context.ledger.fail,
-                claim,
-                retry,
-                reason=error.reason.value,
-                error=message,
-                budget=spec.budget,
-                counted=drift,
-            )
+        fail = partial(
+            context.ledger.fail,
+            claim,
+            retry,
+            reason=error.reason.value,
+            error=message,
+            budget=spec.budget,
+            counted=drift,
         )
-        context.telemetry.add(counted)
+        await context.commit(fail, lambda counted: counted)
     except LedgerError as lost:
         return _not_recorded(context, lost)
     return error.reason

@@ -168,7 +168,9 @@ def _facts(target: TargetStatus) -> Iterator[Fact]:
     queries = target.queries
     yield from (_error_fact(query) for query in queries if TONES[query.state] in PROBLEMS)
     if overhang := sum(query.overhang for query in queries):
-        text = f"{_amount(overhang)} counted, then taken back by the provider; later growth repays it"
+        text = (
+            f"{_amount(overhang)} counted, then taken back by the provider; later growth repays it"
+        )
         yield Fact(text, "warn")
     if dropped := target.dropped_series:
         times = _counted(dropped, "time", "times")

@@ -249,9 +249,7 @@ def test_a_bot_that_grows_fivefold_has_its_campaign_as_its_only_event(per_day: i
     assert sum(habit) >= hours - len(beside) - 3 * 18  # chance alone makes few more
 
 
-def arrived(
-    shares: list[float], hours: int, step: int = 1, ends: Sequence[int] = ()
-) -> Arrivals:
+def arrived(shares: list[float], hours: int, step: int = 1, ends: Sequence[int] = ()) -> Arrivals:
     """Return what is learnt where the newest hours have ``shares`` of 500 messages so far.
 
     Readings that end at the hours ``ends`` come first.

@@ -1,14 +1,16 @@
 """One poll, where its answer cannot be kept."""
 
+import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 from structlog.testing import capture_logs
 
-from exporter.errors import ClaimLost, Unauthorized
+from exporter.errors import ClaimLost, SchemaError, Unauthorized
 from exporter.http_client.client import ApiClient
 from exporter.http_client.transport import Transport
 from exporter.model.query import PollRequest
@@ -84,6 +86,29 @@ def slices_read(driver: LedgerDriver, read: Read) -> int:
     return ran(driver, read, every)[0]
 
 
+async def cut_off(
+    context: PollContext, run: Callable[[PollContext], Coroutine[Any, Any, object]]
+) -> None:
+    """Cancel ``run`` during its first call of the ledger, which the thread ends all the same."""
+    loop = asyncio.get_running_loop()
+
+    def cutting(call: Callable[[], T]) -> asyncio.Future[T]:
+        result: asyncio.Future[T] = loop.create_future()
+
+        def end() -> None:
+            found = call()
+            if not result.cancelled():
+                result.set_result(found)
+
+        loop.call_soon(end)
+        task.cancel()
+        return result
+
+    task = asyncio.create_task(run(replace(context, offload=cutting)))
+    await asyncio.wait([task])
+    await context.clock.sleep(1)
+
+
 @pytest.fixture
 def driver(tmp_path: Path) -> Iterator[LedgerDriver]:
     with LedgerDriver(tmp_path) as driver:
@@ -121,6 +146,32 @@ def test_samples_cursor_and_schedule_are_committed_together(driver: LedgerDriver
     assert (outcome, [what for what, _ in done].count("COMMIT")) == ("ok", 1)
     assert (state.epoch_ms, state.last_success_ms) == (now_ms, now_ms)
     assert state.next_poll_ms > now_ms
+
+
+@pytest.mark.parametrize("part", ["poll", "slice", "failure"])
+def test_what_the_ledger_counts_for_a_poll_that_is_cut_off_is_counted_here_too(
+    tmp_path: Path, part: str
+) -> None:
+    async def read(_api: ApiClient, ask: PollRequest) -> Readings:
+        if part == "failure":
+            raise SchemaError("no rows", "missing")
+        yield Reading(ask.window, drift={"missing": 3})
+
+    async def once(context: PollContext, query: ScheduledQuery) -> None:
+        run = read_slice if part == "slice" else poll
+        await cut_off(context, lambda cut: run(cut, query, claim))
+
+    with LedgerDriver(tmp_path, spec(initial_lookback_ms=3 * DAY_MS)) as driver:
+        if part == "slice":
+            driver.poll()
+        given = driver.ledger.claim_slice() if part == "slice" else driver.claim()
+        assert given is not None
+        claim = given
+        _, telemetry = ran(driver, read, once)
+        counted = driver.ledger.self_counts()
+
+    assert counted
+    assert {key: telemetry.counts["shop"].get(key) for key in counted} == counted
 
 
 def test_rows_of_a_poll_are_all_that_was_read(driver: LedgerDriver) -> None:
