@@ -32,7 +32,7 @@ NEWER_BUCKET = (
 
 @dataclass(frozen=True, slots=True)
 class LoadedSeries:
-    """A query's series: ids by series, rows by id; ``adopted`` ones came from a removed query."""
+    """A query's series: ids by series, rows by id; ``adopted`` ones came from another query."""
 
     ids: Mapping[Series, int]
     rows: Mapping[int, sa.Row[Any]]
@@ -50,11 +50,11 @@ def load_series(given: ApplyInput) -> LoadedSeries:
 def room(given: ApplyInput, loaded: LoadedSeries) -> Room:
     """Return the places left for the query's series."""
 
-    def of_others() -> frozenset[Series]:
-        rows = _series_of_target(given.tx, given.spec, given.families).items()
-        return frozenset(each for each, (_, state) in rows if state == "active") - loaded.ids.keys()
+    def others() -> Mapping[Series, bool]:
+        rows = _series_of_target(given.tx, given.spec, given.families)
+        return {each: fed for each, (_, fed) in rows.items()}
 
-    return Room(loaded.ids, lambda: places_left(given), of_others)
+    return Room(loaded.ids, lambda: places_left(given), others)
 
 
 def places_left(given: ApplyInput) -> Counter[str]:
@@ -78,7 +78,8 @@ def create_series(
 ) -> LoadedSeries:
     """Return ``loaded`` extended to all ``places``; new series are inserted and shown as 0 first.
 
-    A series of a removed query is adopted, because that query now has another name.
+    A series that its query no longer feeds is adopted: that query was removed, and this one may be
+    the same under another name.
     """
     new = sorted(set(places) - loaded.ids.keys())
     if not new:
@@ -86,10 +87,10 @@ def create_series(
     ids, rows, adopted = dict(loaded.ids), dict(loaded.rows), set()
     others = _series_of_target(given.tx, given.spec, given.families)
     for each in new:
-        number, state = others.get(each, (0, "new"))
-        if state == "active":
+        number, fed = others.get(each, (0, False))
+        if fed:
             raise SchemaError(f"{given.spec.name}: {each[0]} is already fed by another query")
-        if state == "removed":
+        if number:
             row = _adopt(given, number)
             adopted.add(number)
         else:
@@ -109,8 +110,8 @@ def create_known_series(
 
 def _series_of_target(
     tx: sa.Connection, spec: QuerySpec, families: Mapping[str, Family]
-) -> dict[Series, tuple[int, str]]:
-    """Return the id of each series of the target, and the state of its query.
+) -> dict[Series, tuple[int, bool]]:
+    """Return the id of each series of the target, and whether its query still feeds it.
 
     Keys are decoded labels, not JSON: older rows lack labels that the family got later.
     """
@@ -120,7 +121,7 @@ def _series_of_target(
         .where(query.c.target == spec.target, query.c.provider == spec.provider)
     )
     return {
-        decode_series(families, name, text): (number, state)
+        decode_series(families, name, text): (number, state == "active")
         for number, name, text, state in rows
         if name in families
     }

@@ -178,14 +178,14 @@ def looks_collapsed(
 class Room:
     """Assigns places to series under the caps; ``known`` series keep theirs.
 
-    ``count_left`` returns how many may be added by family, to the target and in all; it is called
-    for the first new series. ``find_taken`` returns the series of other queries; it is called for
-    the first series without a place.
+    ``count_left`` returns how many may be added by family, to the target and in all.
+    ``find_others`` returns the series of other queries, and whether those still feed them; one that
+    is not fed keeps its place. Both are called for the first new series.
     """
 
     known: Collection[Series]
     count_left: Callable[[], Counter[str]]
-    find_taken: Callable[[], Collection[Series]] = frozenset
+    find_others: Callable[[], Mapping[Series, bool]] = dict
     dropped: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     @cached_property
@@ -193,8 +193,8 @@ class Room:
         return self.count_left()
 
     @cached_property
-    def _taken(self) -> Collection[Series]:
-        return self.find_taken()
+    def _fed(self) -> Mapping[Series, bool]:
+        return self.find_others()
 
     def place(self, series: Series, family: Family) -> Series:
         """Return the series that ``series`` counts in: itself, or the overflow.
@@ -205,14 +205,14 @@ class Room:
             return series
         full = overflow(series, family)
         room = min(self._left[TARGET], self._left[ALL])
-        if full in self.known or full not in self._taken or room <= 0:
+        if full in self.known or not self._fed.get(full) or room <= 0:
             return full
         self._left.subtract((TARGET, ALL))
         return series
 
     def admit(self, series: Series) -> bool:
         """Return whether ``series`` has or gets a place of its own; if not, count it as dropped."""
-        if series in self.known:
+        if series in self.known or self._fed.get(series) is False:
             return True
         limits = {"target_limit": TARGET, "family_limit": series[0], "total_limit": ALL}
         for reason, cap in limits.items():

@@ -18,7 +18,7 @@ from exporter.ledger.tables import (
     set_query,
     slices,
 )
-from exporter.model.query import USUAL_LABEL_BYTES, LabelRule, QuerySpec
+from exporter.model.query import USUAL_LABEL_BYTES, LabelRule, QueryKey, QuerySpec
 from exporter.model.samples import OTHER, Family, Series
 
 AS_IS = LabelRule()
@@ -40,10 +40,12 @@ def sync_queries(
 ) -> None:
     """Make ``specs`` the active queries: new ones are due now, missing ones stop, others continue.
 
-    Queries that are new, changed or removed belong to ``generation`` of the settings from now on.
+    One that only has another name continues under it. Queries that are new, changed or removed
+    belong to ``generation`` of the settings from now on.
     """
     rows = {(row.target, row.name): row for row in tx.execute(sa.select(query))}
     known = list(rows.values())
+    _follow_names(rows, specs)
     held_ms = _held_until(known)
     for spec in specs:
         row = rows.pop(spec.key, None)
@@ -59,13 +61,41 @@ def sync_queries(
             )
         else:
             if _update(tx, row, spec, now_ms, stood_in=_stood_in(row, known)):
-                set_query(tx, row.id, generation=generation, **_claim_ended(row, holder))
+                changed = {"name": spec.name, "generation": generation}
+                set_query(tx, row.id, **changed, **_claim_ended(row, holder))
             _end_long_wait(tx, row, spec, now_ms, held_ms.get(spec.target, 0))
     for row in rows.values():
         if row.state == "active":
             gone = {"state": "removed", "state_ms": now_ms, "generation": generation}
             set_query(tx, row.id, **gone, **_claim_ended(row, holder))
             tx.execute(sa.delete(gauge).where(gauge.c.query_id == row.id))
+
+
+def _follow_names(rows: dict[QueryKey, sa.Row[Any]], specs: Sequence[QuerySpec]) -> None:
+    """Move the rows of queries whose name alone has changed to their new keys.
+
+    Names that were swapped stay: each of the two has the other's series.
+    """
+    names = {spec.key for spec in specs}
+    gone = {
+        (row.target, row.fingerprint): key
+        for key, row in rows.items()
+        if row.state == "active" and key not in names
+    }
+    for spec in specs:
+        key = None if spec.key in rows else gone.get((spec.target, spec.fingerprint))
+        if key in rows and _keeps_labels(rows[key].label_rules, spec):
+            rows[spec.key] = rows.pop(key)
+
+
+def _keeps_labels(stored: str, spec: QuerySpec) -> bool:
+    """Return whether no name that the ``stored`` rules give has changed, though some may be new."""
+    before = decode_label_rules(stored)[0]
+    return before.keys() == spec.label_rules.keys() and all(
+        rule.aliases.items() <= spec.label_rules[label].aliases.items()
+        and rule.allow == spec.label_rules[label].allow
+        for label, rule in before.items()
+    )
 
 
 def _claim_ended(row: sa.Row[Any], holder: str) -> dict[str, object]:
@@ -256,7 +286,10 @@ def _update(
         tx.execute(sa.delete(slices).where(slices.c.query_id == row.id))
     if row.fingerprint != spec.fingerprint or stood_in:
         _rebase(tx, row.id, **_columns(spec))
-    return row.state != "active" or (row.fingerprint, row.label_rules) != meaning
+    if row.name != spec.name:  # its labels may be those of the old name
+        tx.execute(sa.delete(gauge).where(gauge.c.query_id == row.id))
+    before = row.state, row.name, row.fingerprint, row.label_rules
+    return before != ("active", spec.name, *meaning)
 
 
 def _held_until(rows: Iterable[sa.Row[Any]]) -> dict[str, int]:

@@ -40,14 +40,15 @@ def test_a_query_under_another_name_goes_on_with_the_series_of_the_old(start: St
     driver.poll({at(10): 60.0})
     driver.poll({at(10): 61.0})
 
-    assert driver.counter() == 8
+    assert driver.counter() == 11
 
 
-def test_what_another_name_counted_does_not_count_again_when_the_first_returns(
-    start: Start,
-) -> None:
-    shop, store = spec(name="hourly/shop"), spec(name="hourly/store")
-    driver = start(name=shop.name)
+def test_an_alias_that_changes_and_changes_back_counts_nothing_twice(start: Start) -> None:
+    shop, store = (
+        spec(name=f"hourly/{alias}", label_rules={"channel": LabelRule({"64b1": alias})})
+        for alias in ("shop", "store")
+    )
+    driver = start(name=shop.name, label_rules=shop.label_rules)
     driver.poll({("shop", at(10)): 50.0})
     driver.poll({("shop", at(10)): 57.0})
     driver.reopen(store)
@@ -60,6 +61,56 @@ def test_what_another_name_counted_does_not_count_again_when_the_first_returns(
     driver.poll({("shop", at(10)): 61.0, ("shop", at(11)): 5.0})
 
     assert driver.counters() == {"shop": 8}
+
+
+def test_a_query_that_returns_beside_its_former_self_begins_anew(start: Start) -> None:
+    """Ledgers of earlier versions have two queries of one meaning: one of them was removed."""
+    driver = start(name="hourly/shop")
+    driver.poll({("shop", at(10)): 57.0})
+    driver.reopen(spec(name="hourly/store", meaning={"v": 2}))
+    driver.reopen(spec(name="hourly/store"))
+    driver.poll({("store", at(10)): 57.0})
+    driver.poll({("store", at(10)): 60.0})
+
+    driver.reopen(spec(name="hourly/shop"))
+    driver.poll({("shop", at(10)): 60.0})
+    driver.poll({("shop", at(10)): 61.0})
+
+    assert driver.counters() == {"shop": 1}
+
+
+def test_an_alias_that_another_bot_takes_goes_on_there(start: Start) -> None:
+    one = spec(name="hourly/shop", label_rules={"channel": LabelRule({"1": "shop"})})
+    moved = spec(name="hourly/old", label_rules={"channel": LabelRule({"1": "old"})})
+    two = spec(name=one.name, label_rules={"channel": LabelRule({"2": "shop"})}, meaning={"v": 2})
+    driver = start(name=one.name, label_rules=one.label_rules)
+    driver.poll({("shop", at(10)): 50.0})
+    driver.poll({("shop", at(10)): 57.0})
+    driver.reopen(moved)
+    driver.poll({("old", at(10)): 57.0})
+
+    driver.reopen(two, moved)
+    for shop, old in ((20.0, 60.0), (21.0, 60.0)):
+        for _ in range(2):
+            claim = driver.claim()
+            name, units = ("shop", shop) if claim.query == two.name else ("old", old)
+            driver.poll({(name, at(10)): units}, claim=claim)
+
+    assert {name: each.counter for name, each in driver.numbers().items()} == {"shop": 8, "old": 3}
+
+
+def test_a_query_of_another_meaning_takes_over_every_series_at_once(start: Start) -> None:
+    hours = {(f"c{number}", at(hour)): 100.0 for number in range(8) for hour in (9, 10)}
+    traits = {"initial_lookback_ms": 0, "caps": {RECEIVED: 10}}
+    driver = start(name="hourly/shop", **traits)
+    driver.poll(hours)
+
+    driver.reopen(spec(name="hourly/store", meaning={"v": 2}, **traits))
+    driver.poll(hours)
+    driver.poll({key: value + 1 for key, value in hours.items()})
+
+    assert driver.counters() == {f"c{number}": 2 for number in range(8)}
+    assert driver.dropped() == set()
 
 
 def test_a_target_that_returns_counts_what_nobody_counted(start: Start) -> None:
@@ -338,7 +389,7 @@ def test_a_label_that_a_family_got_later_is_empty_in_an_older_ledger(start: Star
     driver.poll({at(10): 61.0})
 
     assert len(shown) == 1
-    assert driver.counter() == 8
+    assert driver.counter() == 11
 
 
 def test_a_new_name_for_every_channel_is_no_collapse(driver: LedgerDriver) -> None:
