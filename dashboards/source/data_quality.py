@@ -7,6 +7,7 @@ OWN = "chatbot_exporter_"
 RATE = "$__rate_interval"
 JOB = promql.JOB
 ANY = f"{JOB},{promql.targets()}"
+WANTED = f'{ANY},reason!="not_allowlisted"'
 WHO = "{{provider}} {{target}} {{query}}"
 
 
@@ -135,9 +136,9 @@ def series() -> tuple[Panel, ...]:
         ),
         lines(
             "Label sets in overflow or dropped per hour",
-            "By reason.",
+            "By reason. Without what an allow list turns into `other`.",
             (
-                f"{promql.grown('dropped_series', ANY, '1h')} > 0",
+                f"{promql.grown('dropped_series', WANTED, '1h')} > 0",
                 "{{target}} {{family}} {{reason}}",
             ),
             none="No label set was dropped",
