@@ -193,7 +193,7 @@ def test_the_past_of_a_query_that_feeds_no_buckets_now_is_forgotten(start: Start
     driver = start(**PAST)
     live(driver, HOURS)
 
-    driver.reopen(spec(**PAST | {"initial_lookback_ms": None}))
+    driver.reopen(spec(**{**PAST, "initial_lookback_ms": None}))
 
     for _ in range(2):
         assert driver.read_slice(HOURS) is None
