@@ -6,7 +6,7 @@ moves the floor; and by new settings, which update ``state_ms`` or end the epoch
 """
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from exporter.errors import SchemaError
 from exporter.ledger import counters, gauges, rules, settings, sketches, slices, streams
 from exporter.ledger.counters import LoadedSeries
 from exporter.ledger.rows import Applied, ApplyInput, Counts, LastReading, unread_since
-from exporter.ledger.rules import Frame
+from exporter.ledger.rules import Bucket, Frame, Key
 from exporter.ledger.tables import gap, set_query
 from exporter.model.query import Past, PastMode
 from exporter.model.samples import SECOND_MS, Series, Window, floor_to
@@ -120,11 +120,20 @@ def _count_buckets(given: ApplyInput) -> _Counted:
     if created is not loaded:
         values = rules.sum_counts(reading.counts, places, created.ids, floor_ms)
     slices.compare(given, known, values, created)
-    merged = rules.merge(known, values, _frame(given, created))
+    merged = rules.merge(*_to_merge(given, known, values), _frame(given, created))
     counts += counters.write(given, created, merged, forgive=collapse)
     counts += given.count_query("provider_resets_total", int(collapse))
     _hide_unreachable(given, created)
     return _Counted(counts, dropped=bool(room.dropped), freed=bool(freed))
+
+
+def _to_merge(
+    given: ApplyInput, known: Mapping[Key, Bucket], values: Mapping[Key, float]
+) -> tuple[Mapping[Key, Bucket], Mapping[Key, float]]:
+    """Leave out what a history that counts has read before; it began again under new labels."""
+    if given.past is None or given.past.mode is not PastMode.COUNT:
+        return known, values
+    return {}, {key: value for key, value in values.items() if key not in known}
 
 
 def _check_whole(given: ApplyInput) -> None:
@@ -185,7 +194,7 @@ def _freed(
 def _frame(given: ApplyInput, loaded: LoadedSeries) -> Frame:
     row, spec, past = given.query, given.spec, given.past
     if past is not None and given.is_first:
-        # Buckets known already keep what was counted of them; everything else is baseline.
+        # Buckets known already keep what was counted of them. Others count or are baseline.
         kept = loaded.adopted if past.mode is PastMode.COUNT else loaded.rows.keys()
         return Frame(spec.granularity_ms, spec.settle_ms, rebased=kept)
     return Frame(

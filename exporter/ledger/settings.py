@@ -18,7 +18,7 @@ from exporter.ledger.tables import (
     set_query,
     slices,
 )
-from exporter.model.query import USUAL_LABEL_BYTES, LabelRule, QueryKey, QuerySpec
+from exporter.model.query import USUAL_LABEL_BYTES, LabelRule, PastMode, QueryKey, QuerySpec
 from exporter.model.samples import OTHER, Family, Series
 
 AS_IS = LabelRule()
@@ -282,14 +282,38 @@ def _update(
     if row.state != "active":
         set_query(tx, row.id, state="active", state_ms=now_ms)
     meaning = spec.fingerprint, encode_label_rules(spec)
-    if (row.fingerprint, row.label_rules) != meaning or stood_in:
-        tx.execute(sa.delete(slices).where(slices.c.query_id == row.id))
-    if row.fingerprint != spec.fingerprint or stood_in:
+    rebased = row.fingerprint != spec.fingerprint or stood_in
+    if rebased or row.label_rules != meaning[1]:
+        _end_past(tx, row, rebased=rebased)
+    if rebased:
         _rebase(tx, row.id, **_columns(spec))
     if row.name != spec.name:  # its labels may be those of the old name
         tx.execute(sa.delete(gauge).where(gauge.c.query_id == row.id))
     before = row.state, row.name, row.fingerprint, row.label_rules
     return before != ("active", spec.name, *meaning)
+
+
+def _end_past(tx: sa.Connection, row: sa.Row[Any], *, rebased: bool) -> None:
+    """Discard the progress of a query's past, except of a history that counts.
+
+    The next success reads that again under the new labels. With a new meaning it ends here.
+    """
+    mine = slices.c.query_id == row.id
+    counting = tx.execute(sa.select(slices.c.mode).where(mine)).scalar() == PastMode.COUNT
+    if counting and rebased:
+        join_history(tx, row.id, row.floor_ms)
+    if rebased or not counting:
+        tx.execute(sa.delete(slices).where(mine))
+
+
+def join_history(tx: sa.Connection, query_id: int, floor_ms: int) -> None:
+    """Show the counters of a query whose history counts and has been read, starting at their sum.
+
+    A backfill of their past ends there, so no 0 comes first, and they date from the floor.
+    """
+    mine = (series.c.query_id == query_id) & series.c.history.is_(None)
+    joined = {"history": series.c.c, "created_ms": floor_ms, "held": None, "held_since_ms": None}
+    tx.execute(sa.update(series).where(mine).values(joined))
 
 
 def _held_until(rows: Iterable[sa.Row[Any]]) -> dict[str, int]:

@@ -15,7 +15,7 @@ from exporter.ledger import claims, rules
 from exporter.ledger.counters import LoadedSeries
 from exporter.ledger.rows import ApplyInput, AuditState, Claim, HistoryState, Retry, claim_of
 from exporter.ledger.rules import Bucket, Comparison, Key
-from exporter.ledger.settings import encode_label_rules
+from exporter.ledger.settings import encode_label_rules, join_history
 from exporter.ledger.tables import bucket, query, series, slices
 from exporter.model.query import Past, PastMode, QueryKey, QuerySpec
 from exporter.model.samples import DAY_MS, HOUR_MS, RETENTION_MS, Reading, Window, ceil_to, floor_to
@@ -48,8 +48,13 @@ STATES = sa.select(slices).where(slices.c.query_id.in_(sa.bindparam("queries", e
 
 
 def begin(given: ApplyInput, floor_ms: int, *, counts: bool) -> None:
-    """Schedule the past of a query that has just begun to count, from ``floor_ms`` backwards."""
+    """Schedule the past of a query that has just begun to count, from ``floor_ms`` backwards.
+
+    A history that counts goes on counting under new labels.
+    """
     if given.spec.initial_lookback_ms is not None:
+        before = _past(given.tx, given.query.id)
+        counts = counts or (before is not None and before.mode is PastMode.COUNT)
         _begin(given.tx, given.query.id, given.spec, floor_ms, given.now_ms, counts=counts)
 
 
@@ -105,18 +110,8 @@ def _begin(
         bounds = {"from_ms": past.from_ms, "until_ms": past.until_ms}
         columns = {"mode": past.mode, "next_ms": now_ms, **bounds}
     elif counts:
-        _join(tx, query_id, floor_ms)
+        join_history(tx, query_id, floor_ms)
     tx.execute(sa.insert(slices).values(query_id=query_id, **columns))
-
-
-def _join(tx: sa.Connection, query_id: int, floor_ms: int) -> None:
-    """Show the counters of a query whose history counts and has been read, starting at their sum.
-
-    A backfill of their past ends there, so no 0 comes first, and they date from the floor.
-    """
-    mine = (series.c.query_id == query_id) & series.c.history.is_(None)
-    joined = {"history": series.c.c, "created_ms": floor_ms, "held": None, "held_since_ms": None}
-    tx.execute(sa.update(series).where(mine).values(joined))
 
 
 def read(tx: sa.Connection, queries: Sequence[int]) -> dict[int, sa.Row[Any]]:
@@ -124,9 +119,9 @@ def read(tx: sa.Connection, queries: Sequence[int]) -> dict[int, sa.Row[Any]]:
     return {row.query_id: row for row in tx.execute(STATES, {"queries": queries})}
 
 
-def history_pending(row: sa.Row[Any] | None) -> bool:
+def history_pending(row: sa.Row[Any], past: sa.Row[Any] | None) -> bool:
     """Return whether history that counts is still being read, so its sum is not known yet."""
-    return row is None or row.mode == PastMode.COUNT
+    return row.last_read_ms is None if past is None else past.mode == PastMode.COUNT
 
 
 def delete_past(tx: sa.Connection, query_id: int) -> None:
@@ -321,7 +316,7 @@ def finish(tx: sa.Connection, query_id: int, spec: QuerySpec, now_ms: int) -> No
         floor_ms = tx.execute(
             sa.select(query.c.floor_ms).where(query.c.id == query_id)
         ).scalar_one()
-        _join(tx, query_id, floor_ms)
+        join_history(tx, query_id, floor_ms)
     if row.mode == PastMode.AUDIT:
         found = msgspec.json.decode(row.found, type=Comparison)
         found.from_ms = row.until_ms

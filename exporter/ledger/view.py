@@ -161,7 +161,7 @@ def _view(
 ) -> View:
     past = rows.past.get(row.id)
     joins = spec.history and spec.initial_lookback_ms is not None
-    hidden = joins and slices.history_pending(past)
+    hidden = joins and slices.history_pending(row, past)
     live = NOTHING if hidden else _live_series(rows.live.get(row.id, ()), spec, families)
     shown = list(live.shown.values())
     covered = {name: each for name, each in periods.items() if row.id not in rows.gaps[each]}

@@ -54,6 +54,11 @@ def audited(driver: LedgerDriver, hours: Mapping[int, float]) -> None:
         pass
 
 
+def reached(hours: Mapping[int, float]) -> float:
+    """Return the sum of ``hours`` since the oldest hour of ``PAST``."""
+    return sum(n for at, n in hours.items() if at >= NOW - PAST["initial_lookback_ms"])
+
+
 def floor(driver: LedgerDriver) -> int:
     floor_ms = driver.claim().floor_ms
     assert floor_ms is not None
@@ -158,6 +163,72 @@ def test_start_history_shows_nothing_until_it_is_read_and_then_its_sum_at_once(
     assert shown.created_ms == floor(driver)
     assert driver.counter() == shown.value
     assert driver.counted("revisions_total") == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"label_rules": {"channel": LabelRule({"web": "site"})}}, {"caps": {RECEIVED: 9}}],
+    ids=["alias", "cap"],
+)
+def test_a_change_amid_a_history_that_counts_loses_none_of_it(
+    start: Start, change: Mapping[str, Any]
+) -> None:
+    driver = start(**PAST, history=True)
+    live(driver, HOURS)
+    assert driver.read_slice(HOURS)
+
+    driver.reopen(spec(**PAST, history=True, **change))
+    assert driver.shown() == {}
+    live(driver, HOURS)
+    assert driver.shown() == {}
+    read_past(driver, HOURS)
+
+    assert (driver.shown(), driver.view().pending) == ({("shop", "", ""): reached(HOURS)}, ())
+
+
+def test_a_change_of_names_amid_a_history_that_counts_counts_the_new_name_alone(
+    start: Start,
+) -> None:
+    hours = {("web", at): n for at, n in HOURS.items() if at < BEGUN}
+    renamed = {("site", at): n for (_, at), n in hours.items()}
+    driver = start(**PAST, history=True)
+    driver.poll({})
+    assert driver.read_slice(hours)
+
+    rules = {"channel": LabelRule({"web": "site"})}
+    driver.reopen(spec(**PAST, history=True, label_rules=rules))
+    driver.poll({})
+    while driver.read_slice(renamed) is not None:
+        pass
+
+    old = {at: n for (_, at), n in hours.items()}
+    assert driver.shown() == {("shop", "", "site"): reached(old)}
+    assert driver.counted("retracted_total") == driver.overhang() == 0
+
+
+def test_a_new_meaning_amid_a_history_that_counts_goes_on_from_what_was_read(start: Start) -> None:
+    driver = start(**PAST, history=True)
+    live(driver, HOURS)
+    assert driver.read_slice(HOURS)
+
+    driver.reopen(spec(**PAST, history=True, meaning={"v": 2}))
+    begun = driver.shown()
+    live(driver, HOURS)
+    read_past(driver, HOURS)
+
+    assert begun == driver.shown() == {("shop", "", ""): 2100}
+    assert driver.view().pending == ()
+
+
+def test_a_change_after_a_history_that_counts_hides_no_counter(start: Start) -> None:
+    driver = start(**PAST, history=True)
+    live(driver, HOURS)
+    read_past(driver, HOURS)
+    before = driver.shown()
+
+    driver.reopen(spec(**PAST, history=True, caps={RECEIVED: 9}))
+
+    assert driver.shown() == before != {}
 
 
 def test_history_that_cannot_be_read_ends_where_a_shorter_initial_lookback_does(
