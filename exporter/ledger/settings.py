@@ -49,6 +49,9 @@ def sync_queries(
     held_ms = _held_until(known)
     for spec in specs:
         row = rows.pop(spec.key, None)
+        if row is not None and row.provider != spec.provider:  # its series have another label
+            set_query(tx, row.id, name=f"{row.name} #{row.id}")
+            rows[row.target, f"{row.name} #{row.id}"], row = row, None
         if row is None:
             tx.execute(
                 sa.insert(query).values(

@@ -1,14 +1,18 @@
 """Past a cap nothing is lost: what has no place is counted in ``other``."""
 
+from collections.abc import Sequence
+
 import pytest
 
+from exporter.ledger.rows import Applied
 from exporter.ledger.rules import overflow
-from exporter.model.families import ACTIVE_USERS, FLOW_TRIGGERS, INTERACTIONS
+from exporter.model.families import ACTIVE_USERS, FLOW_TRIGGERS, INTERACTIONS, TOP_INTENT_MATCHES
 from exporter.model.samples import (
     HOUR_MS,
     Family,
     GaugeRow,
     MetricType,
+    Series,
     Window,
     floor_to,
 )

@@ -113,6 +113,33 @@ def test_a_query_of_another_meaning_takes_over_every_series_at_once(start: Start
     assert driver.dropped() == set()
 
 
+def test_a_target_of_another_provider_has_series_of_its_own(start: Start) -> None:
+    acme, chat = (
+        spec(provider=name, known=(received(),), meaning={"v": name}) for name in ("acme", "chat")
+    )
+    driver = start(provider="acme", known=acme.known, meaning=acme.meaning)
+    driver.poll({at(10): 10.0})
+    driver.poll({at(10): 15.0})
+    assert driver.counter() == 5
+
+    driver.reopen(chat)
+    driver.poll({at(10): 15.0})
+    driver.poll({at(10): 22.0})
+    driver.counter()
+    shown = providers(driver)
+    driver.reopen(acme)
+    driver.poll({at(10): 30.0})
+    driver.poll({at(10): 31.0})
+
+    assert shown == {"chat": 7}
+    assert providers(driver) == {"acme": 6}
+
+
+def providers(driver: LedgerDriver) -> dict[str, float]:
+    """Return the counters shown, by their label ``provider``."""
+    return {each.labels[0]: each.value for each in driver.view().shown if each.family == RECEIVED}
+
+
 def test_a_target_that_returns_counts_what_nobody_counted(start: Start) -> None:
     driver = start()
     driver.poll({at(10): 50.0})
