@@ -160,6 +160,13 @@ def release(tx: sa.Connection, holder: str) -> None:
     tx.execute(sa.update(query).where(query.c.holder == holder).values(ENDED))
 
 
+def shorten(tx: sa.Connection, now_ms: int) -> None:
+    """Let claims that were made while the clock was ahead last no longer than one made now."""
+    latest_ms = now_ms + CLAIM_MS
+    late = query.c.claim_expires_ms > latest_ms
+    tx.execute(sa.update(query).where(late).values(claim_expires_ms=latest_ms))
+
+
 def postpone(tx: sa.Connection, target: str, until_ms: int) -> None:
     """Make no query of ``target`` due before ``until_ms``."""
     sooner = (query.c.target == target) & (query.c.next_poll_ms < until_ms)

@@ -180,6 +180,7 @@ class Ledger:
             for query_id in ahead:
                 clock_steps.correct(tx, query_id, now_ms)
             claims.release(tx, self._holder)
+            claims.shorten(tx, now_ms)
             self.replica.mark(tx, ahead)
         return bool(ahead)
 

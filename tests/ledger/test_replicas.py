@@ -18,7 +18,7 @@ from exporter.ledger.store import Ledger
 from exporter.ledger.tables import metadata, query
 from exporter.model.families import NORMALISED
 from exporter.model.query import Budget, LabelRule, QuerySpec
-from exporter.model.samples import HOUR_MS, Reading, Window, floor_to
+from exporter.model.samples import DAY_MS, HOUR_MS, Reading, Window, floor_to
 from tests.support.builders import received, spec
 from tests.support.driver import shown_by
 from tests.support.postgresql import PostgreSQL
@@ -273,6 +273,24 @@ def test_a_claim_is_handed_over_when_it_expires_or_its_holder_stops(replica: Ope
     assert taken is not None
     with pytest.raises(ClaimLost):
         other.end_poll(killed, next_poll_ms=0)
+
+
+@pytest.mark.parametrize("ahead_ms", [20_000, 365 * DAY_MS])
+def test_a_claim_made_while_the_clock_was_ahead_does_not_outlast_it(
+    replica: Open, ahead_ms: int
+) -> None:
+    killed, other = replica(spec()), replica(spec())
+    claim = killed.claim()
+    assert claim is not None
+    with killed._opened.engine.begin() as tx:
+        claims.renew(tx, [claim], CLOCK.now_ms() + ahead_ms)
+
+    other.correct_clock()
+
+    assert other.claim() is None
+    due_ms = other.next_due_ms()
+    assert due_ms is not None
+    assert due_ms <= CLOCK.now_ms() + claims.CLAIM_MS
 
 
 def test_the_newest_settings_own_a_query_until_their_replicas_are_gone(replica: Open) -> None:
