@@ -55,6 +55,8 @@ TICKS_TO_RETRY = 60
 UNHEALTHY_AFTER_S = 60.0
 EXPLAINED_AT_ONCE = 50
 READ_FILES_S = 5.0
+HUNG_LOADS = 20
+"""How many loads of the settings may hang, each on a thread, before no more are tried."""
 REVISION = "CHATBOT_EXPORTER_REVISION"
 """The variable that the image sets to the commit it was built from."""
 UNREADABLE = f"the settings file, or one that it names, could not be read within {READ_FILES_S:g} s"
@@ -115,6 +117,7 @@ class App:
         self._stop = asyncio.Event()
         self._opened = False
         self._reloading = asyncio.Lock()
+        self._loads: set[object] = set()
         self._recent = status.RecentPolls()
         self._specs: Mapping[QueryKey, QuerySpec] = {}
         self._targets: Mapping[str, ConfiguredTarget] = {}
@@ -299,8 +302,7 @@ class App:
     async def _reload(self, load: Load) -> tuple[str, ...]:
         before = {each.name: each for each in self._settings.targets}
         try:
-            async with asyncio.timeout(READ_FILES_S):
-                settings = await self._environment.blocking("settings", load)
+            settings = await self._read(load)
             await self._adopt(settings)
         except (SettingsError, MachineError, LedgerError, OSError) as error:
             self.telemetry.set("config_last_reload_successful", 0)
@@ -318,6 +320,22 @@ class App:
             await self._environment.offload(close)
         self._poller.wake()
         return ()
+
+    async def _read(self, load: Load) -> Settings:
+        """Return what ``load`` returns: never what an earlier load that hung has read."""
+        if len(self._loads) >= HUNG_LOADS:
+            raise TimeoutError
+
+        def loading() -> Settings:
+            self._loads.add(key)
+            try:
+                return load()
+            finally:
+                self._loads.discard(key)
+
+        key = object()
+        async with asyncio.timeout(READ_FILES_S):
+            return await self._environment.blocking(key, loading)
 
     def _poll_ended(self, ended: PollResult) -> None:
         self._recent.note(ended)

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import threading
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -12,12 +13,13 @@ from typing import Any
 import httpx
 import pytest
 
+from exporter import app
 from exporter.app import App, Environment
 from exporter.cli.settings import load_settings
 from exporter.config import refuse_restart_only
 from exporter.config.model import Settings
 from exporter.errors import LedgerError, SettingsError, SettingsProblem
-from exporter.http_client.detached import Blocking
+from exporter.http_client.detached import Blocking, Detached
 from exporter.http_client.detached import inline as waits_for_none
 from exporter.ledger.store import Ledger
 from exporter.providers import PROVIDERS
@@ -266,3 +268,33 @@ async def test_a_target_that_changed_is_tried_at_once(tmp_path: Path) -> None:
 
         assert [seen.status for seen in bench.service.requests] == [401] * 3 + [200] * 3
         assert bench.own("circuit_open") == 0
+
+
+@pytest.mark.real_time
+async def test_a_load_that_hangs_is_not_shared_by_later_reloads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "READ_FILES_S", 0.1)
+    monkeypatch.setattr(app, "HUNG_LOADS", 2)
+    reload = Reload(tmp_path, blocking=Detached())
+    old, new = reload.targets(), reload.targets(xenioo=None)
+    ends, threads = threading.Event(), list[threading.Thread]()
+
+    def hanging() -> Settings:
+        threads.append(threading.current_thread())
+        ends.wait()
+        return old
+
+    try:
+        async with reload.app.opened():
+            assert await reload.app.reload(hanging) == (app.UNREADABLE,)
+            assert await reload.app.reload(lambda: new) == ()
+            assert await reload.app.reload(hanging) == (app.UNREADABLE,)
+            assert await reload.app.reload(lambda: new) == (app.UNREADABLE,)  # two threads hang
+            ends.set()
+            for thread in threads:
+                thread.join()
+            assert await reload.app.reload(lambda: new) == ()
+            assert reload.app.status().config_hash == new.source.digest
+    finally:
+        ends.set()
