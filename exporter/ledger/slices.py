@@ -59,11 +59,7 @@ def begin(given: ApplyInput, floor_ms: int, *, counts: bool) -> None:
 
 
 def shorten(tx: sa.Connection, specs: Iterable[QuerySpec], now_ms: int) -> None:
-    """Cut histories under way to a shorter ``initial_lookback``; those are due now.
-
-    Also resets how long slices have waited: no exporter was running to read them.
-    """
-    tx.execute(sa.update(slices).where(slices.c.next_ms < now_ms).values(next_ms=now_ms))
+    """Cut histories under way to a shorter ``initial_lookback``; those are due now."""
     columns = query.c.target, query.c.name, query.c.epoch_ms, *slices.c
     reading = sa.select(*columns).join(slices).where(slices.c.mode != PastMode.AUDIT)
     rows = {(row.target, row.name): row for row in tx.execute(reading)}
@@ -75,6 +71,11 @@ def shorten(tx: sa.Connection, specs: Iterable[QuerySpec], now_ms: int) -> None:
         from_ms = floor_to(asked_ms, spec.granularity_ms)
         if from_ms > row.from_ms:
             _set(tx, row.query_id, from_ms=min(from_ms, row.until_ms), next_ms=now_ms)
+
+
+def wait_anew(tx: sa.Connection, now_ms: int) -> None:
+    """Let due slices wait from now on, at a start: no exporter was running to read them."""
+    tx.execute(sa.update(slices).where(slices.c.next_ms < now_ms).values(next_ms=now_ms))
 
 
 def begin_missing(tx: sa.Connection, specs: Iterable[QuerySpec], now_ms: int) -> None:

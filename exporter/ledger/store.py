@@ -148,7 +148,10 @@ class Ledger:
         slices.begin_missing(tx, specs, now_ms)
         if not standing.known:  # else every start would make all other replicas read all again
             self.replica.mark(tx, sa.select(query.c.id))
-        slices.shorten(tx, specs, now_ms)  # after the queries: polls lock in the same order
+        # After the queries: polls lock in the same order.
+        slices.shorten(tx, specs, now_ms)
+        if not self._specs:
+            slices.wait_anew(tx, now_ms)
 
     def _take_key(self, tx: sa.Connection) -> None:
         if self._key_file is not None:

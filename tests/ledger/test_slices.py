@@ -107,6 +107,19 @@ def test_growth_since_is_counted_and_late_growth_of_old_hours_is_seen_by_the_aud
     assert (again.different, again.equal > 30, again.difference) == (0, True, {RECEIVED: 0})
 
 
+@pytest.mark.parametrize("again", ["sync", "reopen"])
+def test_a_slice_waits_on_through_reloads_and_anew_after_a_start(start: Start, again: str) -> None:
+    driver = start(**PAST)
+    live(driver, HOURS)
+
+    for _ in range(3):
+        driver.clock.advance(1_800)
+        getattr(driver, again)(driver.spec)
+
+    assert driver.ledger.starved() is (again == "sync")
+    assert (driver.ledger.claim_slice(ahead=True) is not None) is (again == "sync")
+
+
 def test_an_audit_of_money_says_its_difference_in_the_unit(start: Start) -> None:
     cost, at_ms = NORMALISED["chatbot_llm_cost_usd_total"], NOW - 5 * DAY_MS
     driver = start(**PAST, per_unit={cost.name: cost.per_unit})
