@@ -140,8 +140,8 @@ def _share(what: str, rule: Share) -> Alert:
         rule.pending,
         "warning",
         f"{_BOT}: the share of {what} has risen",
-        f"Over {rule.hours} h the share of {what} is at least {rule.rise:.0%} of the total above "
-        "the same hours of last week, more than chance explains.",
+        f"Over {rule.hours} h the share of {what} is at least {100 * rule.rise:g} percentage points "
+        "above the same hours of last week, more than chance explains.",
         _BOT_BOARD,
         of_engagement=True,
     )

@@ -148,7 +148,9 @@ def _within(since_ms: int, until_ms: int) -> Window:
 )
 @click.option("--counters", is_flag=True, help="Counters.  [default: everything]")
 @click.option("--period-gauges", "periods", is_flag=True, help="chatbot_period_*.")
-@click.option("--dry-run", is_flag=True, help="Print the amount of data and write nothing.")
+@click.option(
+    "--dry-run", is_flag=True, help="Print what the other options would write; write nothing."
+)
 def command(
     *,
     file: str,
@@ -232,8 +234,8 @@ def _to_receiver(
         from exporter.exposition.backfill import remote_write  # noqa: PLC0415 - an optional extra
     except ImportError as error:
         raise MachineError(
-            f"--remote-write: protobuf and cramjam cannot be loaded ({error}); install "
-            "chatbot-exporter[remote-write]"
+            f"--remote-write: protobuf and cramjam cannot be loaded ({error}); install the wheel "
+            "with [remote-write], see docs/install.md"
         ) from None
 
     async def send() -> str:
@@ -289,7 +291,8 @@ def _server_labels(url: str | None) -> dict[str, str]:
         for sample in query(url, BUILD_INFO.name)
     }
     if len(found) != 1:
-        said = "scrapes several exporters" if found else f"has no {BUILD_INFO.name} yet"
+        none = f"has no {BUILD_INFO.name} now (is the exporter up?)"
+        said = "scrapes several exporters" if found else none
         raise click.BadParameter(
             f"this Prometheus {said}; give --label job=… --label instance=…",
             param_hint="--labels-from",

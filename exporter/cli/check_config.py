@@ -21,6 +21,7 @@ from exporter.config.source import Source
 from exporter.errors import SettingsProblem, Unauthorized
 from exporter.format import counted, span
 from exporter.http_client.detached import run_resolving
+from exporter.ledger.engine import check_driver
 from exporter.model.samples import SECOND_MS
 from exporter.providers.base.plugin import Target
 
@@ -54,6 +55,7 @@ def command(given: str | None, file: str, *, no_secrets: bool, probing: bool) ->
         raise click.UsageError("--probe needs the secrets that --no-secrets skips")
     file = settings_file(given, file)
     settings = load_settings(file, resolve=not no_secrets)
+    check_driver(settings.ledger.url)
     network = network_of(settings)
     targets = targets_of(settings)
     for warning in warnings(settings, targets, keys=not no_secrets):

@@ -86,7 +86,7 @@ Counters start at 0 and grow within seconds. Ctrl-C stops the demo; nothing is l
 
 
 @click.command("demo")
-@listen_option
+@listen_option("127.0.0.1:10877")
 @web_config_option
 @click.option("--seed", default=1, show_default=True, help="Seed of the simulated traffic.")
 @click.option(

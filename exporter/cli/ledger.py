@@ -11,7 +11,7 @@ from exporter.providers import PROVIDERS
 from exporter.telemetry.counters import PREFIX
 
 
-@click.group("ledger", short_help="Copy, check, restore or trim the ledger.")
+@click.group("ledger", short_help="Copy, check or restore the ledger, or delete a target from it.")
 def command() -> None:
     """Copy, check or restore the ledger of a stopped exporter, or delete a target from it."""
 
@@ -28,7 +28,7 @@ def copy(source: str, target: str) -> None:
     """
     copied = transfer.copy(source, target, SystemClock())
     for table, number in copied.items():
-        click.echo(f"{table}: {number}")
+        click.echo(f"{table}: {number} rows copied")
 
 
 @command.command("check", short_help="Check that counters and hours agree.")
@@ -90,4 +90,4 @@ def delete_target(file: str, target: str) -> None:
     place = load_settings(file, resolve=False).ledger.url
     deleted = repair.delete_target(place, target, SystemClock())
     for table, number in deleted.items():
-        click.echo(f"{table}: {number}")
+        click.echo(f"{table}: {number} rows deleted")

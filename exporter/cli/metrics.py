@@ -15,7 +15,10 @@ from exporter.providers import PROVIDERS
 @click.command("metrics", short_help="Print the catalogue of metric families.")
 @format_option("table", "json", "markdown")
 def command(form: str) -> None:
-    """Print every metric family of this build: name, type, labels, cap, meaning and sources."""
+    """Print every metric family of this build: name, type, labels and help.
+
+    JSON and Markdown also have its meaning, its sources and its cap.
+    """
     click.echo(FORMS[form](catalogue.entries(PROVIDERS)))
 
 

@@ -41,7 +41,7 @@ class PlannedQuery:
     def more(self) -> str:
         """Return ``+`` if the rows may not fit into one page and then take more calls."""
         page = self.spec.cost.page_rows
-        return "+" if page and (self.rows is None or self.rows > page) else ""
+        return "+" if page is not None and (self.rows is None or self.rows > page) else ""
 
     def in_time(self, time_ms: int) -> float:
         """Return the minimum number of calls in ``time_ms``."""

@@ -58,7 +58,7 @@ Serve: TypeAlias = Callable[[ServeRequest], Coroutine[Any, Any, None]]
 
 @click.command("run")
 @config_option
-@listen_option
+@listen_option("from the file, or 127.0.0.1:10877")
 @web_config_option
 @click.option("--log.level", "level", type=click.Choice(LEVELS), default="info", show_default=True)
 @click.option(

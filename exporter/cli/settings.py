@@ -52,14 +52,20 @@ web_config_option = click.option(
     type=click.Path(path_type=Path),
     help="TLS, users and headers, in the format of the Prometheus exporter toolkit.",
 )
-listen_option = click.option(
-    "--listen",
-    "--web.listen-address",
-    "listen",
-    metavar="HOST:PORT",
-    callback=_address,
-    help="Where to listen; :PORT: all addresses.  [default: from the file, or 127.0.0.1:10877]",
-)
+
+
+def listen_option(default: str) -> Callable[[F], F]:
+    """Return the option ``--listen``; its help names the ``default``."""
+    return click.option(
+        "--listen",
+        "--web.listen-address",
+        "listen",
+        metavar="HOST:PORT",
+        callback=_address,
+        help=f"Where to listen; :PORT: all addresses.  [default: {default}]",
+    )
+
+
 target_option = click.option("--target", "name", help="Only this target.")
 file_argument = click.argument("given", metavar="[FILE]", required=False)
 

@@ -61,7 +61,7 @@ def check_holiday(value: str) -> str:
         hint = f'did you mean "{near}"?' if _COUNTRY.fullmatch(near) else ""
         raise invalid(LIBRARY, words, hint)
     if find_spec(LIBRARY) is None:
-        hint = "pip install 'chatbot-exporter[holidays]', or list the dates"
+        hint = "install the wheel with [holidays], see docs/install.md, or list the dates"
         raise invalid(LIBRARY, "the holidays package is not installed", hint)
     try:
         known = _known_countries()

@@ -184,13 +184,16 @@ class _Validation:
             wrong = self.errors(TargetOptions, {**common, **raw})
             self.problems += [w.located(self.source, base) for w in wrong if known & {*w.path[:1]}]
             return None
-        own = of_provider[provider]
+        own, given = of_provider[provider], self.source.get(("defaults", provider))
+        wrong_too = given if isinstance(given, dict) else own
         inherited: dict[str | int, Steps] = {
             key: ("defaults", key) for key in common.keys() - raw.keys()
         }
-        inherited |= {key: ("defaults", provider, key) for key in own.keys() - raw.keys()}
+        inherited |= {key: ("defaults", provider, key) for key in wrong_too.keys() - raw.keys()}
         data = {**common, **own, **raw}
-        return self.part(options, data, base, inherited) or self.without_keys(options, data)
+        return self.part(options, data, base, inherited) or self.without_keys(
+            options, {**wrong_too, **data}
+        )
 
     def without_keys(self, model: type[TargetOptions], data: Any) -> TargetOptions | None:
         """Return a target if only its secrets are wrong, so that the rest is checked, too."""
@@ -214,6 +217,8 @@ class _Validation:
             if steps is None:
                 self.problems.append(each.located(self.source, base))
                 continue
+            if each.kind == "missing" and len(each.path) == 1:
+                continue  # the default is wrong, and noted
             at = self.source.place((*steps, *each.path[1:]))
             hint = each.hint or "give the target a value of its own"
             problem = f"{each.problem} (from defaults)"
@@ -224,7 +229,7 @@ class _Validation:
         return checked(model, data, self.secrets)[1]
 
 
-def _unknown_provider(source: Source, path: Steps, known: Collection[str]) -> SettingsProblem:
+def _unknown_provider(source: Source, path: Steps, known: ProviderOptions) -> SettingsProblem:
     """Return the error for a provider that is not ``known``."""
     if path not in source.values:
         return source.problem(path, "missing")
@@ -232,7 +237,8 @@ def _unknown_provider(source: Source, path: Steps, known: Collection[str]) -> Se
     names = "the providers are " + ", ".join(sorted(known))
     if not isinstance(value, str):
         return source.problem(path, "expected the name of a provider", names)
-    return source.problem(path, "unknown provider", suggestion(value, known) or names)
+    instead = next(filter(None, (each.instead_of(value) for each in known.values())), names)
+    return source.problem(path, "unknown provider", suggestion(value, known) or instead)
 
 
 def _check_whole(source: Source, families: Collection[str] | None) -> Iterator[SettingsProblem]:

@@ -78,7 +78,7 @@ def checked(
 
 def problems_of(error: ValidationError, data: Any, model: type[BaseModel]) -> list[ValueProblem]:
     """Return the mistakes in ``data``, one per place however many shapes were tried on it."""
-    details = [(*_walk(data, d["loc"], d["type"]), d) for d in error.errors(include_url=False)]
+    details = [(*_walk(model, data, d), d) for d in error.errors(include_url=False)]
     found: dict[Path, ValueProblem] = {}
     for path, branch, detail in details:
         if branch is None or not _other_shape(data, path, branch, detail["type"]):
@@ -89,14 +89,17 @@ def problems_of(error: ValidationError, data: Any, model: type[BaseModel]) -> li
     return list(found.values())
 
 
-def _walk(data: Any, loc: tuple[str | int, ...], kind: str) -> tuple[Path, Path | None]:
-    """Return the part of ``loc`` that is in the file, and where several shapes were tried."""
+def _walk(model: type[BaseModel], data: Any, detail: ErrorDetails) -> tuple[Path, Path | None]:
+    """Return the place of an error, in the file or a key that it lacks, and where several shapes were tried."""
     path: Path = ()
     branch: Path | None = None
-    for n, step in enumerate(loc):
+    for n, step in enumerate(detail["loc"], start=1):
         if _has(data, step):
             data, path = data[step], (*path, step)
-        elif kind == "missing" and n == len(loc) - 1:
+        elif n == len(detail["loc"]) and (
+            detail["type"] == "missing"
+            or any(step in m.model_fields for m in models_at(model, path))
+        ):
             path = (*path, step)
         elif step != "[key]":
             branch = path

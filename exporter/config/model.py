@@ -151,6 +151,11 @@ class TargetOptions(Common):
         """Return the label ``provider``."""
         return self.provider
 
+    @classmethod
+    def instead_of(cls, _provider: str) -> str:
+        """Return the hint for a provider of this name, if one of these targets can be it."""
+        return ""
+
     def own_families(self) -> tuple[Family, ...]:
         """Return the families that the target's own settings define, besides the provider's."""
         return ()

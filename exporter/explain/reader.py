@@ -336,12 +336,12 @@ def _about_counter(added: CounterSum, buckets: Sequence[ExplainedBucket]) -> Ite
         ),
         "Buckets that polls no longer read are kept as one sum (retired): {}.": added.retired,
         (
-            "{} was counted and later retracted by the provider (overhang). A counter never falls: "
-            "later growth repays it, or it is written off."
+            "{} was counted, but is not in the provider's values now (overhang): the provider took it "
+            "back, or ledger restore added it. A counter never falls: later growth repays it, or it is "
+            "written off."
         ): added.overhang,
         (
-            "{} was retracted by the provider and not repaid in time. It is written off, so that new "
-            "growth counts."
+            "{} of overhang was not repaid in time. It is written off, so that new growth counts."
         ): added.written_off,
     }
     yield from (note.format(number(value)) for note, value in notes.items() if value)

@@ -165,15 +165,24 @@ def create_engine(
         sa.event.listen(made, "connect", _set_pragmas)
         sa.event.listen(made, "begin", _begin)
         return made
+    check_driver(url)
+    from exporter.ledger import postgresql  # noqa: PLC0415 - psycopg is optional
+
+    parsed = parsed.set(drivername="postgresql+psycopg")
+    return postgresql.create_engine(parsed, hurried or Event(), clock, **options)
+
+
+def check_driver(url: str) -> None:
+    """Raise ``MachineError`` if the driver of this ledger is missing."""
+    if sa.make_url(url).get_backend_name() == "sqlite":
+        return
     try:
-        from exporter.ledger import postgresql  # noqa: PLC0415 - psycopg is optional
+        import psycopg  # noqa: F401, PLC0415 - optional
     except ImportError as error:
         raise MachineError(
             f"ledger.url: psycopg, the driver for PostgreSQL, cannot be loaded ({error}); install "
-            "chatbot-exporter[postgresql]"
+            "the wheel with [postgresql], see docs/install.md"
         ) from None
-    parsed = parsed.set(drivername="postgresql+psycopg")
-    return postgresql.create_engine(parsed, hurried or Event(), clock, **options)
 
 
 def _begin(tx: sa.Connection) -> None:

@@ -56,8 +56,8 @@ class Cost:
 
     ``calls`` is the minimum number of requests for a span of at most ``span_ms``. ``rows`` is the
     number of rows per bucket or, if ``listed``, in the whole answer (None: it depends on the
-    account). ``page_rows`` is the number of rows per request (None: one request gets all of them).
-    ``plan`` shows ``note``.
+    account). ``page_rows`` is the number of rows per request (None: one request gets all of them;
+    0: it is not known). ``plan`` shows ``note``.
     """
 
     calls: int = 1

@@ -378,4 +378,4 @@ def _engagement_text(hours: int, below: int, above: int, unknown: int) -> str:
     ]
     if unknown == hours:
         return "no hour is judged yet"
-    return f"of {hours} hours {', '.join(parts)}" if parts else "every hour in the expected range"
+    return f"{hours} hours: {', '.join(parts)}" if parts else "every hour in the expected range"

@@ -161,7 +161,7 @@ def test_job_and_instance_are_copied_from_a_server(
     assert 'team="x"' in line
     assert "version" not in line
     assert "scrapes several exporters; give --label job=" in several.output
-    assert "has no chatbot_exporter_build_info yet" in none.output
+    assert "has no chatbot_exporter_build_info now (is the exporter up?); give" in none.output
     assert "cannot query Prometheus: " in ran(scene, "--labels-from", url, labels=()).output
 
 

@@ -183,6 +183,24 @@ def test_every_fault_goes_to_stderr_and_the_exit_code_is_two(folder: Path) -> No
     )
 
 
+def test_a_manifest_that_is_given_as_provider_is_known_to_be_one(folder: Path) -> None:
+    text = "version: 1\ntargets: [{name: llm, provider: openai}]\n"
+
+    assert check(folder, text).stderr == (
+        "exporter.yaml:2:33: targets[0].provider: unknown provider; openai is a manifest: write "
+        "provider: manifest, manifest: openai\n"
+    )
+
+
+def test_a_ledger_needs_its_driver(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+
+    result = check(folder, GOOD + "ledger: {url: postgresql://shop@db.invalid/ledger}\n")
+
+    assert result.exit_code == 2
+    assert result.stderr.startswith("ledger.url: psycopg, the driver for PostgreSQL, cannot be")
+
+
 ADDRESSES = ("10877", "localhost", "h:99999", "::1:80", "a b:1", "h:-1", "")
 
 

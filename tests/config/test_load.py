@@ -320,5 +320,5 @@ def test_a_country_needs_the_extra_and_dates_do_not(monkeypatch: pytest.MonkeyPa
         holidays_of("DE")
     assert str(caught.value).endswith(
         "targets[0].holidays: the holidays package is not installed; "
-        "pip install 'chatbot-exporter[holidays]', or list the dates"
+        "install the wheel with [holidays], see docs/install.md, or list the dates"
     )

@@ -87,5 +87,5 @@ def test_a_missing_driver_is_wrong_configuration(tmp_path: Path) -> None:
 
     assert ended.returncode == 2, ended.stderr
     assert ended.stderr.startswith("ledger.url: psycopg, the driver for PostgreSQL, cannot be")
-    assert ended.stderr.endswith("; install chatbot-exporter[postgresql]\n")
+    assert ended.stderr.endswith("; install the wheel with [postgresql], see docs/install.md\n")
     assert ended.stderr.count("\n") == 1

@@ -205,7 +205,7 @@ def test_a_band_and_a_line_are_drawn_where_they_are_known() -> None:
 
     chart = draw_engagement(hours)
 
-    assert chart.text == "of 4 hours 2 below the expected range, 1 above it, 1 not judged"
+    assert chart.text == "4 hours: 2 below the expected range, 1 above it, 1 not judged"
     assert chart.engagement == 400
     # 130 and 70 of 300, in a height of TALL with a margin of 1.
     assert chart.band.startswith("M0 32L80 32L80 42L0 42z")

@@ -86,7 +86,10 @@ class QueryCompiler:
         check_window(self.problems, query, budget=self.manifest.rate.budget is not None)
         secrets = check_request(self.problems, query, self.manifest.variables, self.manifest.auth)
         for index, text in enumerate(query.rows):
+            before = len(self.problems.found)
             self.problems.attempt(("rows", index), self._level, text)
+            if len(self.problems.found) > before:
+                self._assume(text)
         at = self._expression(("at",), query.at, instant=True)
         until = self._expression(("until",), query.until, instant=True)
         id_ = self._expression(("id",), query.id)
@@ -142,6 +145,13 @@ class QueryCompiler:
         read = reader(path.steps[:-1], outer.number, entries=outer.entries)
         self._levels.append(RowLevel(name, path.text, read, entries))
         self._places[name] = _Place(outer.number + 1, tree, entries)
+
+    def _assume(self, text: str) -> None:
+        """Give a wrong level its name, so that what begins with it is no error, too."""
+        _, stated, name = text.rpartition(" as ")
+        if stated:
+            number = self._places[self._last].number + 1
+            self._places.setdefault(name.strip(), _Place(number, FieldTree(), entries=True))
 
     # What rows count
 

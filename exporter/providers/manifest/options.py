@@ -144,6 +144,13 @@ class ManifestOptions(TargetOptions):
         """Return the manifest's name, which the label ``provider`` shows."""
         return self.manifest.settings.name
 
+    @classmethod
+    def instead_of(cls, provider: str) -> str:
+        """Return how to name a shipped manifest, which is no provider."""
+        if provider not in loader.shipped():
+            return ""
+        return f"{provider} is a manifest: write provider: manifest, manifest: {provider}"
+
     def own_families(self) -> tuple[Family, ...]:
         """Return the families that the manifest declares."""
         return self.manifest.families

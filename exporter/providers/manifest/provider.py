@@ -396,7 +396,7 @@ def _with_window(spec: QuerySpec, options: ManifestOptions, query: CompiledQuery
     lookback_ms = spec.lookback_ms if "lookback" in given else window.lookback
     if query.stream:  # a bound as coarse as a bucket excludes the open one until it is over
         lookback_ms = max(lookback_ms, window.bucket)
-    name = f"manifest/{options.manifest.settings.name}/{options.name}"
+    name, pages = f"manifest/{options.manifest.settings.name}/{options.name}", asked.pages
     return replace(
         spec,
         granularity_ms=window.bucket,
@@ -409,7 +409,7 @@ def _with_window(spec: QuerySpec, options: ManifestOptions, query: CompiledQuery
         timezone="UTC" if window.bucket > HOUR_MS else spec.timezone,  # days are UTC days
         stream=query.stream,
         ids_kept_ms=lookback_ms + HOUR_MS if query.stream else spec.ids_kept_ms,
-        cost=Cost(page_rows=asked.pages.size, note="" if asked.pages.kind == "none" else MORE),
+        cost=Cost() if pages.kind == "none" else Cost(page_rows=pages.size or 0, note=MORE),
         budget=Budget(name, rate.budget.per // rate.budget.calls) if rate.budget else None,
     )
 

@@ -110,6 +110,11 @@ def test_the_error_of_an_expression_has_the_position_of_its_value() -> None:
     assert re.match(r"manifest\.yaml:\d+:16: queries\.stats\.count\.\w+\.value: ", wrong)
 
 
+@pytest.mark.parametrize("row", ["data as row", "data[].x[] as row"])
+def test_a_wrong_list_is_one_problem_and_not_one_more_for_each_path_in_it(row: str) -> None:
+    assert len(problems({"rows": [row]}).splitlines()) == 1
+
+
 VALUE = st.recursive(
     st.sampled_from([None, True, 1, 2.5, CANARY, "12"]),
     lambda inner: st.one_of(

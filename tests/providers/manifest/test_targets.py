@@ -56,11 +56,12 @@ def settings(folder: Path, text: bytes, **changes: Any) -> Any:
     """Return settings in ``folder`` with one target of the manifest, which is written there."""
     (folder / "acme.yaml").write_bytes(text)
     entry = {"name": "shop", "provider": "manifest", "manifest": "./acme.yaml"}
+    given = entry | {"secrets": {"key": "k"}} | changes
     document = {
         "version": 1,
         "allow_inline_secrets": True,
         "ledger": {"url": f"sqlite:///{folder}/ledger.db"},
-        "targets": [entry | {"secrets": {"key": "k"}} | changes],
+        "targets": [{key: value for key, value in given.items() if value is not None}],
     }
     options = {name: kind.options for name, kind in PROVIDERS.items()}
     whole, file = yaml.safe_dump(document), str(folder / "exporter.yaml")
@@ -435,6 +436,12 @@ OF_TEAM = written(headers={"X-Team": "variables.team"}, **TEAM)
     ("text", "changes", "problem"),
     [
         (written(), {"secrets": {}}, "the manifest needs the secret key"),
+        (
+            written(),
+            {"secrets": None},
+            "targets[0].secrets: missing: the manifest needs the secret",
+        ),
+        (TEAMS, {}, "targets[0].variables: missing: the manifest needs the variable team"),
         (written(), {"secrets": {"key": "k", "kei": "k"}}, "has no secret kei; it has key"),
         (written(), {"variables": {"team": "a"}}, "the manifest has no variable team"),
         (written(), {"queries": ["stat"]}, 'has no query stat; did you mean "stats"?'),
@@ -535,6 +542,20 @@ def test_two_manifests_cannot_define_one_family_in_two_ways(tmp_path: Path) -> N
     with pytest.raises(SettingsError, match=f"defines {EUROS} differently"):
         loads(yaml.safe_dump(document), options, {}, file=str(tmp_path / "exporter.yaml"))
     assert [family.name for family in first.own_families()] == [EUROS]
+
+
+@pytest.mark.parametrize(
+    ("pages", "calls"),
+    [({"kind": "page", "send": "p"}, "1+"), ({"kind": "none"}, "1")],
+)
+def test_a_plan_shows_that_a_list_may_have_several_pages(
+    tmp_path: Path, pages: dict[str, str], calls: str
+) -> None:
+    settings(tmp_path, written({"pages": pages}))
+
+    plan = CliRunner().invoke(main, ["plan", str(tmp_path / "exporter.yaml")]).stdout
+
+    assert calls in plan.splitlines()[1].split()
 
 
 def test_check_config_warns_of_a_risky_manifest_of_ones_own(tmp_path: Path) -> None:
