@@ -272,11 +272,11 @@ async def test_a_target_that_changed_is_tried_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.real_time
 async def test_a_load_that_hangs_is_not_shared_by_later_reloads(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(app, "READ_FILES_S", 0.1)
     monkeypatch.setattr(app, "HUNG_LOADS", 2)
-    reload = Reload(tmp_path, blocking=Detached())
+    reload = Reload(tmp_path, clock, blocking=Detached())
     old, new = reload.targets(), reload.targets(xenioo=None)
     ends, threads = threading.Event(), list[threading.Thread]()
 
