@@ -209,7 +209,7 @@ class EventMapper:
             if at_ms is None or not start_ms <= at_ms < end_ms:
                 continue
             owner = self._owner(raw, drift)
-            if owner not in self._rules.covered:
+            if not self._is_covered(owner, drift):
                 found.append(self._event(raw, at_ms, owner))
         return found
 
@@ -219,6 +219,19 @@ class EventMapper:
             return raw.bot_id or "", version
         drift["unknown_enum"] += version not in {"", self._rules.version}
         return self._rules.bot, self._rules.version
+
+    def _is_covered(self, owner: Owner, drift: Counter[str]) -> bool:
+        """Return whether another query counts the events of ``owner``.
+
+        If bot or version is missing, it may: then nothing is counted, which is drift.
+        """
+        covered = self._rules.covered
+        if all(owner) or not covered:
+            return owner in covered
+        bot, version = owner
+        may_be = any(bot in {"", known[0]} and version in {"", known[1]} for known in covered)
+        drift["missing"] += may_be
+        return may_be
 
     def _event(self, raw: TrackingEvent, at_ms: int, owner: Owner) -> Event:
         kind = (*owner, raw.event or "", raw.channel_type or "")

@@ -167,6 +167,27 @@ def test_a_team_event_is_its_own_bots_and_versions_unless_that_is_counted_alread
     assert [event.counts[0][1][:2] for event in events] == [("b2", "draft")]
 
 
+@pytest.mark.parametrize(
+    ("lacking", "counted"),
+    [
+        ({"version": ""}, []),
+        ({"bot_id": None}, []),
+        ({"version": None, "bot_id": ""}, []),
+        ({"version": "", "bot_id": "b2"}, [("b2", "")]),
+        ({"version": "DRAFT", "bot_id": ""}, [("", "draft")]),
+    ],
+)
+def test_a_team_event_that_may_be_a_covered_bots_is_left_out_as_drift(
+    lacking: dict[str, Any], counted: list[tuple[str, str]]
+) -> None:
+    covered = frozenset({("b7x2k9", "LIVE"), ("b9", "LIVE")})
+
+    events, drift = mapped(lacking, scope=EventRules(covered=covered))
+
+    assert [event.counts[0][1][:2] for event in events] == counted
+    assert drift == ({} if counted else {"missing": 1})
+
+
 def test_everything_but_a_time_may_be_left_out() -> None:
     page, drift = page_of(b'{"events": [{"timestamp": "2025-03-01T09:00:00Z"}]}')
 
