@@ -7,6 +7,7 @@ Source: https://developers.sinch.com/docs/chatlayer-analytics/api-reference/chat
 """
 
 import hashlib
+import math
 import re
 import zlib
 from collections import Counter, defaultdict
@@ -21,7 +22,7 @@ from exporter.errors import SchemaError, Truncated
 from exporter.http_client.client import decode, with_whole_characters
 from exporter.model import families
 from exporter.model.families import counter, gauge
-from exporter.model.numbers import Number, count
+from exporter.model.numbers import Number, count, parse_number
 from exporter.model.query import LabelRule
 from exporter.model.samples import SECOND_MS, Event, Family, MetricType, Series, Window, floor_to
 from exporter.providers.base.options import COUNTERS, MappedFamily
@@ -62,7 +63,6 @@ EVENT_VOLUME = gauge(
 
 _MEMBERS = frozenset({"data", "events", "event_definitions", "next_page_token"})
 _TOTAL = re.compile(r"(total|all|overall|sum)|total[ _-]\w+|\w+[ _-]total")
-_NUMBER = re.compile(r"-?\d{1,18}", re.ASCII)
 _SECONDS_BELOW = 100_000_000_000  # since 1970, as far as the year 5138; a larger number is in ms
 
 Owner: TypeAlias = tuple[str, str]
@@ -427,12 +427,12 @@ def _starts(
 
 
 def _bucket_ms(x: str | float) -> int | None:
-    text = str(x).strip()
-    if _NUMBER.fullmatch(text):
-        number = int(text)
-        return number * SECOND_MS if abs(number) < _SECONDS_BELOW else number
+    text = x.strip() if isinstance(x, str) else x
+    number = parse_number(text)
+    if number is not None and math.isfinite(number):
+        return int(number * SECOND_MS if abs(number) < _SECONDS_BELOW else number)
     try:
-        return parse_instant(text, assume_utc=True)
+        return parse_instant(str(text), assume_utc=True)
     except ValueError:
         return None
 

@@ -266,6 +266,9 @@ X = ["2025-03-01T09:00:00Z", "2025-03-01T10:00:00Z", "2025-03-01T11:00:00Z"]
         ([], 0),
         (["1740819600", "1740823200", "1740826800"], 0),
         ([1740819600000, 1740823200000, 1740826800000], 0),
+        ([1740819600.0, 1740823200.0, 1740826800.0], 0),
+        (["1740819600.0", "1.7408232e9", " 1740826800 "], 0),
+        (["1e400", "1740823200", "1740826800"], 1),
         (["09", "10", "11"], 1),  # of another time: counted from the start
         ([0, 1, 2], 1),
         (["2025030109", "2025030110", "2025030111"], 1),
@@ -282,6 +285,13 @@ def test_x_values_lose_nothing_whatever_their_form(x_values: list[Any], drift: i
     (read,) = answer(drift, series=[{"values": values}], x_values=x_values)
 
     assert read.values == {NINE: 4, NINE + HOUR_MS: 0, NINE + 2 * HOUR_MS: 7}
+
+
+@pytest.mark.parametrize("seconds", [1740823200, 1740823200.0, "1740823200.0", "1.7408232e9"])
+def test_buckets_that_are_listed_as_numbers_keep_their_places(seconds: Any) -> None:
+    (read,) = answer(series=[{"values": [7]}], x_values=[seconds])
+
+    assert read.values == {NINE + HOUR_MS: 7}
 
 
 @pytest.mark.parametrize(
