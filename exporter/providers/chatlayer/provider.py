@@ -352,6 +352,7 @@ class ChatlayerQueries:
             deadline_ms=DRAIN_DEADLINE_MS,
             lookback_ms=again_ms,
             initial_lookback_ms=None,  # nothing before the epoch counts
+            reach_ms=None if by_ids else stream.max_age,
             stream=by_ids,
             ids_kept_ms=max(stream.overlap, stream.sweep) + stream.sweep_interval + HOUR_MS,
         )

@@ -154,6 +154,24 @@ def test_recount_reads_whole_hours_and_keeps_no_ids(begin: Open) -> None:
     assert care.ledger.sizes()[2]["seen_event"] == 0
 
 
+def test_recount_keeps_hours_that_the_api_no_longer_has_and_records_the_gap(begin: Open) -> None:
+    care = begin(stream={"mode": "recount", "max_age": "24h"})
+    gone = care.happen(count=40, ago=-10 * MINUTE)
+    care.wait(30 * MINUTE)
+    care.poll()
+    care.traffic.retract(gone, care.clock.now_ms() + 24 * HOUR)
+    care.wait(30 * HOUR)
+    care.happen(count=7, ago=2 * HOUR)
+
+    outcomes = [care.poll().outcome for _ in range(4)]
+
+    assert set(outcomes) == {"ok"}
+    assert care.events() == 47
+    assert care.counted("retracted_total") == 0
+    assert care.counted("coverage_gaps_total") == 1
+    assert care.counted("coverage_gap_seconds_total") == pytest.approx(7 * 3600, abs=3600)
+
+
 def test_recount_leaves_out_what_was_stamped_before_the_first_poll(begin: Open) -> None:
     care = begin(first=False, stream={"mode": "recount"})
     care.happen(ago=5 * MINUTE, count=9)
