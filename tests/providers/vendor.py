@@ -152,14 +152,14 @@ class Polled:
         return [query.spec for _, query in self.queries.values()]
 
     async def poll_claimed(
-        self, claim: Claim, ledger: Ledger | None = None, offload: Any = inline
+        self, claim: Claim, ledger: Ledger | None = None, offload: Any = inline, read: Any = poll
     ) -> PollResult:
-        """Poll what was claimed on ``ledger``, or this one's own."""
+        """Poll what was claimed on ``ledger``, or this one's own; or read a slice of its past."""
         shown = self.ledger if ledger is None else ledger
         context = PollContext(shown, self.clock, self.rng, self.telemetry, offload, published)
         built, query = self.queries[claim.target, claim.query]
         api = built.client(Transport(httpx.ASGITransport(self.service)), self.clock)
-        return await poll(context, ScheduledQuery(query, api), claim)
+        return await read(context, ScheduledQuery(query, api), claim)
 
 
 async def published(_key: QueryKey) -> None:

@@ -324,6 +324,7 @@ class ChatlayerQueries:
     def _events(self, name: str, source: EventList, rules: EventRules) -> Query:
         options, stream, events = self.options, self.options.stream, self.options.events
         by_ids = stream.mode == "ids"
+        history_ms = options.lookback if options.start == "history" else None
         again_ms = stream.overlap if by_ids else max(stream.overlap, options.settle)
         given = "interval" in options.model_fields_set
         mapped = (
@@ -351,7 +352,9 @@ class ChatlayerQueries:
             interval_ms=options.interval if given else EVENTS_INTERVAL_MS,
             deadline_ms=DRAIN_DEADLINE_MS,
             lookback_ms=again_ms,
-            initial_lookback_ms=None,  # nothing before the epoch counts
+            # By ids, the first poll reads the past; without history nothing of it counts.
+            initial_lookback_ms=None if by_ids else history_ms,
+            slice_ms=HOUR_MS,  # each hour is a reading of its own
             reach_ms=None if by_ids else stream.max_age,
             stream=by_ids,
             ids_kept_ms=max(stream.overlap, stream.sweep) + stream.sweep_interval + HOUR_MS,
@@ -363,7 +366,6 @@ class ChatlayerQueries:
             label_rules=spec.label_rules,
             limit=spec.label_value_bytes,
         )
-        history_ms = options.lookback if options.start == "history" else None
         read = StreamSource(source, rules, stream, options.requests_per_second, history_ms)
         return CustomQuery(spec, read.read_events if by_ids else read.recount_hours)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from exporter.ledger.rows import Claim
+from exporter.polling.past import read_slice
 from exporter.polling.poll import PollResult
 from exporter.providers.base.plugin import Query, Target
 from exporter.simulator.conversations import Kind, Occurrence
@@ -17,6 +18,7 @@ T = TypeVar("T")
 
 MINUTE = 60_000
 HOUR = 60 * MINUTE
+DAY = 24 * HOUR
 EVENTS = "events/care/live"
 
 
@@ -64,6 +66,11 @@ class Care(Polled):
         """Poll once, as soon as the query is due; raise ``Killed`` where a kill was planned."""
         claim = self._claim(name)
         return run_virtual(self.poll_claimed(claim, offload=self._offload), self.clock)
+
+    def read_past(self) -> None:
+        """Read every slice of the past that is due."""
+        while claim := self.ledger.claim_slice():
+            run_virtual(self.poll_claimed(claim, read=read_slice), self.clock)
 
     def poll_or_die(self, *, commits: int, after: bool) -> None:
         """Poll, but be killed at the commit after ``commits`` ones: before it, or just after."""

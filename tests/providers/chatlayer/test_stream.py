@@ -10,7 +10,7 @@ from exporter.model.samples import HOUR_MS, Window
 from exporter.providers.base import rows
 from exporter.providers.chatlayer.stream import POLL_SECONDS
 from exporter.simulator.conversations import Kind
-from tests.providers.chatlayer.care import HOUR, MINUTE, Open, target
+from tests.providers.chatlayer.care import DAY, HOUR, MINUTE, Open, target
 from tests.providers.vendor import played, read
 from tests.support.virtual import START_MS
 
@@ -152,6 +152,32 @@ def test_recount_reads_whole_hours_and_keeps_no_ids(begin: Open) -> None:
 
     assert (before, care.events()) == (130, 132)
     assert care.ledger.sizes()[2]["seen_event"] == 0
+
+
+@pytest.mark.parametrize("mode", ["ids", "recount"])
+def test_history_counts_the_same_in_either_mode(mode: str, begin: Open) -> None:
+    care = begin(
+        first=False,
+        start="history",
+        lookback="2d",
+        stream={"mode": mode},
+        bots=[{"id": "b7x2k9", "alias": "care", "versions": ["LIVE"]}],
+    )
+    care.happen(count=9, ago=50 * HOUR)
+    care.happen(count=30, ago=10 * HOUR)
+    care.happen(count=4, ago=20 * MINUTE)
+    care.wait(HOUR)
+
+    care.poll()
+    care.read_past()
+
+    assert care.events() == 34
+    care.happen(count=2)
+    care.wait(DAY)
+    care.poll()
+    care.read_past()
+    assert care.events() == 36
+    assert care.counted("retracted_total") == care.counted("revisions_total") == 0
 
 
 def test_recount_keeps_hours_that_the_api_no_longer_has_and_records_the_gap(begin: Open) -> None:
