@@ -185,6 +185,7 @@ def test_defaults_may_need_what_a_target_has(provider: str, defaults: str, extra
         ("chatlayer", "bots: [B1, B1]", "an entry is listed more than once"),
         ("chatlayer", "region: mars", "region"),
         ("chatlayer", "stream: {overlap: 2h, sweep: 1h}", "shorter than overlap"),
+        ("chatlayer", "stream: {max_age: 15m}", "max_age: not longer than overlap and safety_lag"),
         *(
             ("inkeep", f"event_map: {{x: chatbot_{family}_total}}", f"the query {query} {TWICE}")
             for query, family in INKEEP_FEEDS.items()

@@ -95,6 +95,15 @@ class StreamOptions(BaseModel):
             raise invalid("sweep", "shorter than overlap", "a sweep reads further back than a poll")
         return value
 
+    @field_validator("max_age")
+    @classmethod
+    def _check_reach(cls, value: int | None, info: ValidationInfo) -> int | None:
+        read_again_ms = info.data.get("overlap", 0) + info.data.get("safety_lag", 0)
+        if value is not None and value <= read_again_ms:
+            problem = "not longer than overlap and safety_lag together"
+            raise invalid("max_age", problem, "a poll reads that far back")
+        return value
+
 
 def bounds(window: Window) -> dict[str, str]:
     """Return ``start_time`` and ``end_time``: RFC 3339 in UTC with milliseconds."""
