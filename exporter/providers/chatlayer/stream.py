@@ -235,7 +235,7 @@ class StreamSource:
     ``requests_per_second`` limits what one poll reads.
     """
 
-    list: EventList
+    events: EventList
     rules: EventRules
     stream: StreamOptions
     requests_per_second: float
@@ -286,7 +286,7 @@ class StreamSource:
 
     def _drain(self, client: ApiClient, slice_ms: int, pages: float = math.inf) -> Drain:
         mapper, most = EventMapper(self.rules), self.stream.max_pages
-        return Drain(client, self.list, mapper, slice_ms, most, pages)
+        return Drain(client, self.events, mapper, slice_ms, most, pages)
 
     def _until_ms(self, request: PollRequest) -> int:
         """Return the instant up to which events are expected to have arrived."""
