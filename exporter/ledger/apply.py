@@ -104,14 +104,16 @@ def _count_buckets(given: ApplyInput) -> _Counted:
     room = counters.room(given, loaded)
     places = rules.place(reading.counts, given.families, room)
     values = rules.sum_counts(reading.counts, places, loaded.ids, floor_ms)
-    start_ms = max(reading.window.start_ms, floor_ms)
-    known = counters.load_buckets(given, Window(start_ms, reading.window.end_ms))
+    known = counters.load_buckets(
+        given, Window(max(reading.window.start_ms, floor_ms), reading.window.end_ms)
+    )
     freed = _freed(given, loaded, places.values() - loaded.ids.keys())
     # A series that now covers other raw values cannot be compared with its former buckets.
     others = _rebased(given, loaded) | freed
     same = {key: old for key, old in known.items() if key[0] not in others} if others else known
+    empty = not any(value for _, _, value in reading.counts)
     collapse = not given.is_first and rules.looks_collapsed(
-        same, values, empty=not any(value for _, _, value in reading.counts)
+        same, values, empty=empty, per_unit=_per_unit(given, loaded)
     )
     counts = given.count_dropped(room.dropped)
     if collapse and (given.past or given.query).quarantine < CONFIRMATIONS:
@@ -203,12 +205,15 @@ def _frame(given: ApplyInput, loaded: LoadedSeries) -> Frame:
         baseline=row.epoch_ms is None and not _history_counts(given),
         last_read_ms=row.last_read_ms,
         rebased=_rebased(given, loaded) | _freed(given, loaded) | loaded.adopted,
-        per_unit={
-            number: spec.per_unit[name]
-            for (name, _), number in (loaded.ids.items() if spec.per_unit else ())
-            if name in spec.per_unit
-        },
+        per_unit=_per_unit(given, loaded),
     )
+
+
+def _per_unit(given: ApplyInput, loaded: LoadedSeries) -> dict[int, int]:
+    """Return the parts per unit of the series that count parts of a unit."""
+    parts = given.spec.per_unit
+    series = loaded.ids.items() if parts else ()
+    return {number: parts[name] for (name, _), number in series if name in parts}
 
 
 def _history_counts(given: ApplyInput) -> bool:

@@ -157,16 +157,20 @@ def merge(known: Mapping[Key, Bucket], values: Mapping[Key, float], frame: Frame
 
 
 def looks_collapsed(
-    known: Mapping[Key, Bucket], values: Mapping[Key, float], *, empty: bool
+    known: Mapping[Key, Bucket],
+    values: Mapping[Key, float],
+    *,
+    empty: bool,
+    per_unit: Mapping[int, int],
 ) -> bool:
     """Return whether the same buckets lost so much that another read must confirm it.
 
-    ``empty``: the read has no value above 0.
+    ``empty``: the read has no value above 0. ``per_unit`` is that of ``Frame``.
     """
-    before = sum(bucket.obs for bucket in known.values())
+    before = sum(bucket.obs / per_unit.get(key[0], 1) for key, bucket in known.items())
     if before > 0 and empty:
         return True
-    lost = before - sum(map(values.get, known, repeat(0.0)))
+    lost = before - sum(values.get(key, 0.0) / per_unit.get(key[0], 1) for key in known)
     return lost > COLLAPSE_UNITS and lost > COLLAPSE_SHARE * before
 
 

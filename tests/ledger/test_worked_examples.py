@@ -11,6 +11,8 @@ from tests.ledger.conftest import Start
 from tests.support.builders import RECEIVED, received, spec
 from tests.support.driver import Hours, LedgerDriver
 
+COST = "chatbot_llm_cost_usd_total"
+
 
 def at(hour: int, minute: int = 0, day: int = 3) -> int:
     return round(dt.datetime(2026, 3, day, hour, minute, tzinfo=dt.UTC).timestamp() * 1000)
@@ -140,6 +142,30 @@ def test_a_family_that_could_not_be_read_stays_as_it_was(driver: LedgerDriver) -
     driver.poll({at(10): 10.0})
 
     assert numbers(driver) == (5, 0)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "held"),
+    [
+        ((3, 0.0003), (3, 0.0001), False),  # USD: 300 parts become 100
+        ((10_000, 5), (0, 5), True),
+        ((0, 500), (0, 10), True),
+    ],
+)
+def test_a_collapse_is_judged_in_units(
+    start: Start, before: tuple[float, float], after: tuple[float, float], *, held: bool
+) -> None:
+    parts = 1_000_000
+    driver = start(per_unit={COST: parts})
+
+    def poll(messages: float, dollars: float) -> bool:
+        cost = (COST, ("shop", "", "gpt")), at(9), round(dollars * parts)
+        return driver.poll(counts=[(received(), at(9), messages), cost]).held
+
+    poll(0, 0)
+    poll(*before)
+
+    assert poll(*after) == held
 
 
 @pytest.mark.parametrize(
