@@ -209,10 +209,10 @@ class Replica:
         Its own settings apply again once replicas with newer ones are gone or have adopted these.
         """
         own, specs = self.standing, [*self.standing.specs.values()]
-        newer = sa.select(query.c.target, query.c.name).where(query.c.generation > own.generation)
+        left = sa.select(query.c.target, query.c.name).where(query.c.generation <= own.generation)
         with self._transactions.begin() as tx:
             self._note(tx)
-            found = sorted({(row[0], row[1]) for row in tx.execute(newer)} & own.specs.keys())
+            found = sorted(own.specs.keys() - {(row[0], row[1]) for row in tx.execute(left)})
             if not found and own.in_force:
                 return []
             given = self._holder, settings.digest(specs), self._clock.now_ms()

@@ -109,7 +109,7 @@ def _claim_ended(row: sa.Row[Any], holder: str) -> dict[str, object]:
     return {"holder": None} | ({"claim_expires_ms": 0} if row.holder == holder else {})
 
 
-def rename(tx: sa.Connection, old: str, new: str, holder: str) -> None:
+def rename(tx: sa.Connection, old: str, new: str, holder: str, generation: int) -> None:
     """Move the queries and series of target ``old`` to the name ``new``; its self counters end.
 
     Does nothing if the ledger already knows ``new``, as at every start after the first. Polls under
@@ -127,7 +127,7 @@ def rename(tx: sa.Connection, old: str, new: str, holder: str) -> None:
             mine = (table.c.family == family) & (table.c.labels == text)
             tx.execute(sa.update(table).where(mine).values(labels=moved))
     for row in tx.execute(sa.select(query).where(query.c.target == old)).all():
-        set_query(tx, row.id, target=new, **_claim_ended(row, holder))
+        set_query(tx, row.id, target=new, generation=generation, **_claim_ended(row, holder))
     tx.execute(sa.delete(self_counter).where(self_counter.c.target == old))
 
 

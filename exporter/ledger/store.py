@@ -138,9 +138,9 @@ class Ledger:
 
     def _sync(self, tx: sa.Connection, standing: Standing, renames: Mapping[str, str]) -> None:
         now_ms, specs = self._clock.now_ms(), [*standing.specs.values()]
-        for old, new in renames.items():
-            settings.rename(tx, old, new, self._holder)
         generation = standing.generation
+        for old, new in renames.items():
+            settings.rename(tx, old, new, self._holder, generation)
         settings.sync_queries(tx, specs, now_ms, holder=self._holder, generation=generation)
         settings.delete_redefined(tx, standing.families, holder=self._holder, generation=generation)
         for spec in specs:

@@ -26,7 +26,8 @@ from exporter.model.samples import Family, Series, Window
 # ordered, because a page reuses rendered text while its series keep their order.
 IDS: sa.BindParameter[Any] = sa.bindparam("queries", expanding=True)
 QUERIES = sa.select(query).where(
-    sa.tuple_(query.c.target, query.c.name).in_(sa.bindparam("keys", expanding=True))
+    sa.tuple_(query.c.target, query.c.name).in_(sa.bindparam("keys", expanding=True)),
+    query.c.state == "active",
 )
 LIVE: sa.Select[Any] = (
     sa.select(
@@ -94,7 +95,7 @@ class _Rows:
 def read_views(
     tx: sa.Connection, specs: Sequence[QuerySpec], families: Mapping[str, Family], now_ms: int
 ) -> dict[QueryKey, View]:
-    """Return everything that ``specs`` show at ``now_ms``; queries not in the ledger are left out.
+    """Return everything that ``specs`` show at ``now_ms``; those that are not active are left out.
 
     Many queries take no more statements than one.
     """

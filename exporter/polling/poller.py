@@ -172,8 +172,11 @@ class Poller:
             if claim is None:
                 return
             scheduled = self._queries.get(claim.key)
-            if scheduled is None:
-                continue  # removed by a reload meanwhile, which ended the claim
+            if scheduled is None:  # a reload under way, or another replica's settings
+                end = partial(self._context.ledger.end_poll, claim, next_poll_ms=claim.due_ms)
+                with suppress(ClaimLost):
+                    await self._context.offload(end)
+                return
             task = group.create_task(run(scheduled, claim), name=f"{claim.target}/{claim.query}")
             tasks[task] = claim
             self._renewed_s[claim.key] = claimed_s

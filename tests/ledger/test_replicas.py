@@ -324,6 +324,36 @@ def test_settings_that_are_given_back_are_in_force_on_all_replicas(replica: Open
     count(one, 6)
 
 
+@pytest.mark.parametrize(
+    ("new", "renames"),
+    [(spec(target="store"), {"shop": "store"}), (spec(name="hourly/main"), {})],
+    ids=["target", "query"],
+)
+def test_what_newer_settings_renamed_is_left_to_their_replicas(
+    replica: Open, new: QuerySpec, renames: dict[str, str]
+) -> None:
+    one, other = replica(spec()), replica(spec())
+    count(one, 5)
+
+    one.sync_queries([new], renames)
+
+    assert other.claim() is None
+    assert other.claim_slice() is None
+    assert other.views([spec().key]) == {}
+    assert other.replica.superseded() == [spec().key]
+    count(one, 6, name=new.name)
+
+
+def test_a_query_that_newer_settings_removed_is_shown_nowhere(replica: Open) -> None:
+    shop, promo = spec(known=(received(),)), spec(target="promo")
+    one, other = replica(shop, promo), replica(shop, promo)
+    assert other.views([shop.key])[shop.key].shown
+
+    one.sync_queries([promo])
+
+    assert other.views([shop.key, promo.key]).keys() == {promo.key}
+
+
 def test_a_poll_under_an_old_meaning_keeps_its_target_until_it_notices(replica: Open) -> None:
     one = replica(spec(meaning={"v": 1}))
     claim = one.claim()

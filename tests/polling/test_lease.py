@@ -38,6 +38,7 @@ class CutOff:
         self._claims = [CLAIM]
         self.replica = self
         self.correct_clock: Callable[[], Any] = bool
+        self.given_back: list[Claim] = []
 
     def claim(self) -> Claim | None:
         return self._claims.pop() if self._claims else None
@@ -46,6 +47,10 @@ class CutOff:
         if self._clock.monotonic() >= self._from_s:
             raise LedgerError("no answer")
         return list(held)
+
+    def end_poll(self, claim: Claim, *, next_poll_ms: int) -> None:
+        assert next_poll_ms == claim.due_ms
+        self.given_back.append(claim)
 
     def superseded(self) -> list[QueryKey]:
         return []
@@ -127,3 +132,14 @@ async def test_polls_end_before_a_clock_that_was_set_back_ends_their_claims(
     held.poller.stop()
     await running
     assert ended_at_correction == [1]
+
+
+async def test_a_claim_of_a_query_that_is_not_known_is_given_back() -> None:
+    clock = VirtualClock()
+    held = Held(clock, from_s=3600)
+    held.poller.assign({})
+
+    running = asyncio.create_task(held.poller.run())
+    await clock.sleep(1)
+    held.poller.stop()
+    await running    assert held.ledger.given_back == [CLAIM]
