@@ -7,7 +7,7 @@ from functools import partial
 
 import structlog
 
-from exporter.errors import ClaimLost, LedgerError, ProviderError, Refused
+from exporter.errors import ClaimLost, LedgerError, ProviderError, Refused, TimedOut
 from exporter.format import stamp
 from exporter.ledger.rows import Claim
 from exporter.ledger.rules import past_window
@@ -39,12 +39,16 @@ async def _ending(
 ) -> Callable[[], None]:
     """Read and apply the slice; return the call that records the outcome."""
     spec, ledger = scheduled.query.spec, context.ledger
+    limit_s = spec.deadline_ms / SECOND_MS
     try:
-        async with asyncio.timeout(spec.deadline_ms / SECOND_MS):
+        async with asyncio.timeout(limit_s):
             await _read(context, scheduled, claim, past)
         return partial(ledger.end_slice, claim)
     except TimeoutError:
-        return partial(ledger.give_way, claim)
+        if past_window(spec, past, context.clock.now_ms()).length_ms > spec.granularity_ms:
+            return partial(ledger.give_way, claim)
+        slow = TimedOut(f"{spec.name}: one bucket is not read within {limit_s:g} s")
+        return _failing(context, scheduled, claim, past, slow)
     except Refused as error:
         log.info("the past ends here", target=spec.target, query=spec.name, error=str(error))
         return partial(ledger.end_past, claim)

@@ -14,7 +14,7 @@ from exporter.errors import ClaimLost, SchemaError, Unauthorized
 from exporter.http_client.client import ApiClient
 from exporter.http_client.transport import Transport
 from exporter.model.query import PollRequest
-from exporter.model.samples import DAY_MS, GaugeRow, Reading, Readings
+from exporter.model.samples import DAY_MS, HOUR_MS, GaugeRow, Reading, Readings
 from exporter.polling.past import read_slice
 from exporter.polling.poll import PollContext, PollResult, ScheduledQuery, poll
 from exporter.providers.base.plugin import CustomQuery
@@ -248,6 +248,37 @@ def test_slots_that_pass_while_a_poll_runs_are_counted_as_skipped(tmp_path: Path
     counts = telemetry.counts["shop"].items()
     skipped = {dict(key[1])["reason"]: n for key, n in counts if "polls_skipped" in key[0]}
     assert skipped == {"overlap": 3}
+
+
+def test_a_bucket_of_the_past_that_takes_too_long_is_read_again_after_a_back_off(
+    tmp_path: Path,
+) -> None:
+    asked: list[tuple[int, int]] = []
+
+    async def read(_api: ApiClient, ask: PollRequest) -> Readings:
+        asked.append((driver.clock.now_ms(), ask.window.length_ms // HOUR_MS))
+        await asyncio.Event().wait()
+        yield Reading(ask.window)
+
+    async def often(context: PollContext, query: ScheduledQuery) -> None:
+        while driver.clock.now_ms() < until_ms:
+            if claim := driver.ledger.claim_slice():
+                await read_slice(context, query, claim)
+            else:
+                await context.clock.sleep(10)
+
+    with LedgerDriver(tmp_path, spec(initial_lookback_ms=3 * DAY_MS)) as driver:
+        claim = driver.claim()
+        until_ms = driver.clock.now_ms() + 6 * HOUR_MS
+        driver.apply(claim, Reading(driver.window(claim)), next_poll_ms=until_ms)
+        ran(driver, read, often)
+        history = driver.view().state.history
+
+    hours = [length for _, length in asked]
+    assert hours == sorted(hours, reverse=True)
+    assert 20 <= hours.count(1) <= 90  # without a pause, 2 minutes each, it were 175
+    assert history is not None
+    assert history.failing
 
 
 def test_history_is_asked_for_as_a_first_poll_is_and_an_audit_is_not(tmp_path: Path) -> None:
