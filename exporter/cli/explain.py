@@ -22,7 +22,7 @@ from exporter.explain.selector import SelectorError, parse
 from exporter.exposition import catalogue
 from exporter.format import MINUTE, age, columns, exact_sum, number, stamp
 from exporter.http_client.client import decode
-from exporter.http_client.transport import client_options
+from exporter.http_client.transport import client_options, without_url
 from exporter.model.query import QuerySpec
 from exporter.providers import PROVIDERS
 
@@ -104,7 +104,8 @@ def _asked(url: str, selector: str) -> Iterator[Explanation]:
                 raise _refusal(answer)
             page = decode(answer.content, Explanations, "its answer")
         except (httpx.HTTPError, httpx.InvalidURL, SchemaError) as error:
-            raise click.ClickException(f"--url: cannot query an exporter there: {error}") from None
+            why = without_url(error)
+            raise click.ClickException(f"--url: cannot query an exporter there: {why}") from None
         yield from page.series
         first, total = page.last + 1, page.total
 

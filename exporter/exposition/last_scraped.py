@@ -7,7 +7,7 @@ import msgspec
 
 from exporter.errors import ExporterError, SchemaError
 from exporter.http_client.client import decode
-from exporter.http_client.transport import client_options
+from exporter.http_client.transport import client_options, without_url
 from exporter.ledger.rows import Shown
 from exporter.model.samples import Family, MetricType
 
@@ -73,7 +73,7 @@ def query(url: str, text: str) -> list[Sample]:
         )
         read = decode(answer.content, _Answer, "its answer")
     except (httpx.HTTPError, httpx.InvalidURL, SchemaError) as error:
-        raise ScrapesUnavailable(f"cannot query Prometheus: {error}") from None
+        raise ScrapesUnavailable(f"cannot query Prometheus: {without_url(error)}") from None
     if read.data is None:
         raise ScrapesUnavailable(f"Prometheus answers HTTP {answer.status_code}: {read.error}")
     return read.data.result

@@ -292,6 +292,12 @@ def client_options(url: str, certificates: ssl.SSLContext | None = None) -> dict
     return {"proxy": proxy, "verify": verify, "trust_env": False}
 
 
+def without_url(error: Exception) -> str:
+    """Return the text of ``error``, but that of a wrong URL may quote part of a password."""
+    wrong = isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol)
+    return "not an http or https URL" if wrong else str(error)
+
+
 def proxy_for(url: str, environ: Mapping[str, str]) -> str | None:
     """Return the URL of the proxy for ``url``, or None for a direct connection."""
     _, proxy = _variable_for(url, environ)

@@ -328,3 +328,10 @@ def test_between_two_queries_the_write_ahead_log_can_be_shortened(driver: Ledger
     assert busy == 0
     assert len(list(records)) > 2
     reader.close()
+
+
+def test_no_part_of_a_password_in_a_wrong_url_is_repeated(driver: LedgerDriver) -> None:
+    result = ask(driver, RECEIVED, "--url", "http://user:can/ary@127.0.0.1:9")
+
+    assert (result.exit_code, "not an http or https URL" in result.output) == (1, True)
+    assert "can" not in result.output.replace("cannot", "")

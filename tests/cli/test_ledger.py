@@ -113,6 +113,16 @@ def test_who_is_no_prometheus_or_refuses_is_named(
     assert (result.exit_code, said in result.output) == (1, True), result.output
 
 
+@pytest.mark.parametrize(
+    "url", ["http://user:can/ary@localhost:9090", "http://bob:can#ary@host", "bob:canary@host"]
+)
+def test_no_part_of_a_password_in_a_wrong_url_is_repeated(file: Path, url: str) -> None:
+    result = invoke(file, "restore", "--floor-from", url)
+
+    assert (result.exit_code, "not an http or https URL" in result.output) == (1, True)
+    assert "can" not in result.output.replace("cannot", "")
+
+
 def test_a_target_is_forgotten_once(file: Path) -> None:
     one, again = (invoke(file, "forget", "--target", "shop") for _ in range(2))
 
