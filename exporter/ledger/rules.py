@@ -289,7 +289,9 @@ def history(spec: QuerySpec, floor_ms: int, now_ms: int, *, counts: bool = False
 
     ``counts``: the past is not baseline, because the query has ``start: history``.
     """
-    start_ms = floor_to(now_ms - (spec.initial_lookback_ms or 0), spec.granularity_ms)
+    if spec.initial_lookback_ms is None:
+        return None
+    start_ms = floor_to(now_ms - spec.initial_lookback_ms, spec.granularity_ms)
     past = Past(PastMode.COUNT if counts else PastMode.BASELINE, start_ms, floor_ms)
     return past if past_window(spec, past, now_ms).length_ms > 0 else None
 

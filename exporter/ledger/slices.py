@@ -195,6 +195,9 @@ def due_of(tx: sa.Connection, query_id: int, spec: QuerySpec, now_ms: int) -> Pa
         past = Past(PastMode.AUDIT, from_ms, floor_to(row.cursor_ms, step_ms))
         found_text = _encode(Comparison(until_ms=past.until_ms))
         _set(tx, query_id, from_ms=past.from_ms, until_ms=past.until_ms, found=found_text)
+    if spec.budget is not None and spec.span_ms is not None:  # one call reads it up to now
+        one_call_ms = ceil_to(now_ms + 1, spec.granularity_ms) - spec.span_ms
+        past = replace(past, from_ms=max(past.from_ms, one_call_ms))
     if rules.past_window(spec, past, now_ms).length_ms > 0:
         return past
     finish(tx, query_id, spec, now_ms)

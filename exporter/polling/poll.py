@@ -167,7 +167,8 @@ async def _read(
     spec, rows = scheduled.query.spec, 0
     window = windows.poll_window(spec, claim, started_ms)
     past = windows.past_with_window(spec, claim, window, started_ms)
-    asked = window if past is None else Window(past.start_ms, window.end_ms)
+    start_ms = window.start_ms if past is None else min(past.start_ms, window.start_ms)
+    asked = Window(start_ms, window.end_ms)
     request = _request(context, spec, claim, asked, started_ms)
     readings = scheduled.query.read(scheduled.api, request)
     async with aclosing(readings) as each:

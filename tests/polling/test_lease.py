@@ -134,12 +134,12 @@ async def test_polls_end_before_a_clock_that_was_set_back_ends_their_claims(
     assert ended_at_correction == [1]
 
 
-async def test_a_claim_of_a_query_that_is_not_known_is_given_back() -> None:
-    clock = VirtualClock()
+async def test_a_claim_of_a_query_that_is_not_known_is_given_back(clock: VirtualClock) -> None:
     held = Held(clock, from_s=3600)
     held.poller.assign({})
 
     running = asyncio.create_task(held.poller.run())
     await clock.sleep(1)
     held.poller.stop()
-    await running    assert held.ledger.given_back == [CLAIM]
+    await running
+    assert held.ledger.given_back == [CLAIM]

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from pathlib import Path
+from sys import maxsize
 from typing import Annotated, Any, Self
 from urllib.parse import urljoin, urlsplit
 
@@ -23,6 +24,7 @@ from exporter.config.model import Secret, TargetOptions
 from exporter.config.secret import SecretContext
 from exporter.config.values import can_be_sent, invalid, suggestion
 from exporter.errors import SchemaError, SettingsError, SettingsProblem, Unauthorized
+from exporter.format import span
 from exporter.http_client.client import ApiCall, ApiClient, merged_headers
 from exporter.logs import hide
 from exporter.model.numbers import parse_number
@@ -31,7 +33,7 @@ from exporter.providers.base.plugin import key_of
 from exporter.providers.manifest import loader
 from exporter.providers.manifest.expressions import ExpressionError
 from exporter.providers.manifest.loader import LoadedManifest
-from exporter.providers.manifest.model import Constant
+from exporter.providers.manifest.model import Constant, ManifestWindow
 from exporter.providers.manifest.program import as_text
 from exporter.providers.manifest.templates import (
     Substitutes,
@@ -128,6 +130,7 @@ class ManifestOptions(TargetOptions):
             headers = fill({**manifest.headers, **query.request.headers}, values)
             if not can_be_sent("".join(map(str, headers.values()))):
                 raise invalid("header", "variables: no header can carry such a value")
+            self._check_window(name, query.window)
         taken: dict[str, Any] = {} if self.base_url else {"base_url": manifest.base_url}
         rate = manifest.rate.requests_per_second
         if rate is not None and "requests_per_second" not in self.model_fields_set:
@@ -138,6 +141,15 @@ class ManifestOptions(TargetOptions):
         completed = self.model_copy(update=taken)
         completed.__pydantic_fields_set__ = set(given)
         return completed
+
+    def _check_window(self, name: str, window: ManifestWindow) -> None:
+        """Check the times that the target sets against those that it takes from the manifest."""
+        given = self.model_fields_set
+        lookback_ms = self.lookback if "lookback" in given else window.lookback
+        most_ms = (window.max_span or maxsize) - window.bucket
+        if self.manifest.settings.rate.budget is not None and lookback_ms > most_ms:
+            words = f"lookback: {name} has a call budget, and one call does not reach back so far"
+            raise invalid("lookback", words, f"at most {span(most_ms / SECOND_MS)}")
 
     @property
     def vendor(self) -> str:

@@ -127,10 +127,15 @@ class ManifestReader:
     def _complete(
         self, client: ApiClient, request: PollRequest, window: Window, rows: Rows
     ) -> AsyncIterator[tuple[Window, Sequence[Any]]]:
-        """Yield the answers for ``window``, in parts if the whole is cut off."""
+        """Yield the answers for ``window``, in parts if the whole is cut off.
+
+        A call budget has no call for parts, so there an answer that is cut off is an error.
+        """
         drain = partial(self._drain, client, request, rows)
-        one = f"{self.spec.request}: one bucket"
-        return halved(window, self.spec.granularity_ms, drain, self._is_complete, one)
+        step_ms, one = self.spec.granularity_ms, f"{self.spec.request}: one bucket"
+        if self.spec.budget is not None:
+            step_ms, one = window.length_ms, f"{self.spec.request}: the one call of rate.budget"
+        return halved(window, step_ms, drain, self._is_complete, one)
 
     def _is_complete(self, answers: Sequence[Any]) -> bool:
         rule, program = self.query.settings.complete, self.query.program
@@ -394,17 +399,23 @@ def _with_window(spec: QuerySpec, options: ManifestOptions, query: CompiledQuery
     asked, given = query.settings, options.model_fields_set
     window, rate = asked.window, options.manifest.settings.rate
     lookback_ms = spec.lookback_ms if "lookback" in given else window.lookback
+    initial_ms = spec.initial_lookback_ms
     if query.stream:  # a bound as coarse as a bucket excludes the open one until it is over
         lookback_ms = max(lookback_ms, window.bucket)
+        initial_ms = None  # nothing before a stream's epoch counts
+    span_ms = window.bucket if asked.shape == "range" else window.max_span
+    if rate.budget and asked.complete and span_ms is None:  # a longer answer may be cut off
+        span_ms = lookback_ms + window.bucket
+    if rate.budget and span_ms and initial_ms:  # the first call reads the past, too
+        initial_ms = min(initial_ms, span_ms - window.bucket)
     name, pages = f"manifest/{options.manifest.settings.name}/{options.name}", asked.pages
     return replace(
         spec,
         granularity_ms=window.bucket,
-        span_ms=window.bucket if asked.shape == "range" else window.max_span,
+        span_ms=span_ms,
         settle_ms=spec.settle_ms if "settle" in given else window.settle,
         lookback_ms=lookback_ms,
-        # Nothing before a stream's epoch counts, so it has no past to read or to audit.
-        initial_lookback_ms=None if query.stream else spec.initial_lookback_ms,
+        initial_lookback_ms=initial_ms,
         interval_ms=spec.interval_ms if "interval" in given else asked.interval or spec.interval_ms,
         timezone="UTC" if window.bucket > HOUR_MS else spec.timezone,  # days are UTC days
         stream=query.stream,

@@ -160,3 +160,62 @@ def test_a_stream_asks_for_at_most_max_span_and_catches_up(polling: Make) -> Non
     assert made.up
     made.driver.confirm_zero_scraped()
     assert made.count == made.truth(600)
+
+
+def budgeted(calls: int = 24, **query: Any) -> Any:
+    """Return a manifest that may be called ``calls`` times a day."""
+    rate = {"budget": {"calls": calls, "per": "1d"}}
+    return loaded({"missing": "zero", "interval": "1h"} | query, rate=rate)
+
+
+@pytest.mark.parametrize("max_span", ["72h", "49h", None])
+@pytest.mark.parametrize("start", ["zero", "history"])
+def test_one_call_of_a_budget_reads_the_past_too(
+    polling: Make, max_span: str | None, start: str
+) -> None:
+    longest = 35 * 24 + 1 if max_span is None else int(max_span[:-1])
+    window = {"end": "exclusive", "lookback": "48h"} | ({"max_span": max_span} if max_span else {})
+    made = polling(every(3600, longest), target(budgeted(window=window), start=start))
+
+    made.for_hours(50)  # across two audits
+    made.driver.confirm_zero_scraped()
+
+    assert len(made.asked) == 50
+    assert made.up
+    assert max(hours for _, hours in made.asked) == longest
+    assert made.count == 49 + (longest if start == "history" else 0)
+    made.pause(100)
+    made.for_hours(3)
+    assert made.count == 152 + (longest if start == "history" else 0)
+
+
+def test_a_stream_may_have_a_budget(polling: Make) -> None:
+    made = polling(every(600), target(budgeted(**STREAM)))
+
+    made.for_hours(5)
+    made.driver.confirm_zero_scraped()
+
+    assert made.up
+    assert made.count == made.truth(600)
+
+
+@pytest.mark.parametrize(("rows", "reason"), [(50, None), (30, "truncated")])
+def test_a_call_of_a_budget_is_not_repeated_in_parts_where_it_is_cut_off(
+    polling: Make, rows: int, reason: str | None
+) -> None:
+    made = polling(every(3600), target(budgeted(complete={"rows_below": rows})))
+
+    made.for_hours(3)
+
+    assert [hours for _, hours in made.asked] == [49] * 3
+    assert made.driver.view().state.last_reason == reason
+
+
+def test_a_lookback_that_one_call_of_a_budget_does_not_reach_is_refused() -> None:
+    window = {"end": "exclusive", "max_span": "72h", "lookback": "48h"}
+    manifest = budgeted(window=window)
+
+    target(manifest, lookback="71h")
+    with pytest.raises(ValueError, match="lookback: stats has a call budget"):
+        target(manifest, lookback="72h")
+    target(loaded({"window": window}), lookback="72h")
