@@ -1,6 +1,7 @@
 """A target that a manifest describes: its settings, and what its requests take from them."""
 
 import base64
+import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from http import HTTPStatus
@@ -208,6 +209,20 @@ class ManifestAccount:
     def read(self) -> dict[str, str]:
         """Return the current secrets."""
         return {name: key_of(secret) for name, secret in self.options.secrets.items()}
+
+    @property
+    def name(self) -> str:
+        """Return the name of the account's budget, which does not disclose its secrets.
+
+        If they cannot be read now, targets with the same references to them share a budget.
+        """
+        try:
+            secrets = repr(sorted(self.read().values()))
+        except Unauthorized:
+            secrets = repr(sorted(map(repr, self.options.secrets.values())))
+        account = f"{self.options.base_url}\n{secrets}".encode()
+        digest = hashlib.blake2b(account, digest_size=16, person=b"account")
+        return f"manifest/{digest.hexdigest()}"
 
     def given(self, secrets: Mapping[str, str]) -> Substitutes:
         """Return what texts outside a request may name."""

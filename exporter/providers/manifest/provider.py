@@ -290,7 +290,8 @@ class ManifestReader:
             params = [pair for pair in params if pair[0] != pages.send]
             params.append((pages.send or "", str(page)))
         headers = fill_headers(request.headers, given)
-        return ApiCall(request.method, self._path, params=params, json=body, headers=headers)
+        call = ApiCall(request.method, self._path, params=params, json=body, headers=headers)
+        return call if self.spec.budget is None else replace(call, retries=0)
 
     def _given(self, window: Window, secrets: Mapping[str, str]) -> Substitutes:
         settings, shape = self.query.settings.window, self.query.settings.shape
@@ -391,11 +392,12 @@ def _query(
         meaning={"query": meaning, "variables": options.texts()},
         label_rules=query.label_rules,
     )
-    return ManifestReader(_with_window(spec, options, query), query, given, account)
+    return ManifestReader(_with_window(spec, account, query), query, given, account)
 
 
-def _with_window(spec: QuerySpec, options: ManifestOptions, query: CompiledQuery) -> QuerySpec:
+def _with_window(spec: QuerySpec, account: ManifestAccount, query: CompiledQuery) -> QuerySpec:
     """Add the manifest's windows and costs; the target's own settings take precedence."""
+    options = account.options
     asked, given = query.settings, options.model_fields_set
     window, rate = asked.window, options.manifest.settings.rate
     lookback_ms = spec.lookback_ms if "lookback" in given else window.lookback
@@ -408,7 +410,8 @@ def _with_window(spec: QuerySpec, options: ManifestOptions, query: CompiledQuery
         span_ms = lookback_ms + window.bucket
     if rate.budget and span_ms and initial_ms:  # the first call reads the past, too
         initial_ms = min(initial_ms, span_ms - window.bucket)
-    name, pages = f"manifest/{options.manifest.settings.name}/{options.name}", asked.pages
+    pages = asked.pages
+    budget = rate.budget and Budget(account.name, rate.budget.per // rate.budget.calls)
     return replace(
         spec,
         granularity_ms=window.bucket,
@@ -421,7 +424,7 @@ def _with_window(spec: QuerySpec, options: ManifestOptions, query: CompiledQuery
         stream=query.stream,
         ids_kept_ms=lookback_ms + HOUR_MS if query.stream else spec.ids_kept_ms,
         cost=Cost() if pages.kind == "none" else Cost(page_rows=pages.size or 0, note=MORE),
-        budget=Budget(name, rate.budget.per // rate.budget.calls) if rate.budget else None,
+        budget=budget,
     )
 
 

@@ -219,3 +219,20 @@ def test_a_lookback_that_one_call_of_a_budget_does_not_reach_is_refused() -> Non
     with pytest.raises(ValueError, match="lookback: stats has a call budget"):
         target(manifest, lookback="72h")
     target(loaded({"window": window}), lookback="72h")
+
+
+def test_a_budget_belongs_to_the_account_and_no_call_of_it_is_sent_again(polling: Make) -> None:
+    manifest = budgeted()
+    one, two, other = (
+        target(manifest, name=name, secrets={"key": key})
+        for name, key in (("a", "k"), ("b", "k"), ("c", "another"))
+    )
+    elsewhere = target(manifest, name="d", base_url="https://eu.acme.example")
+    made = polling(lambda *_: httpx.Response(500), one, two)
+
+    made.for_hours(4)
+
+    assert len(made.asked) == 4
+    budgets = [each.queries[0].spec.budget for each in (one, two, other, elsewhere)]
+    assert len({each.name for each in budgets if each}) == 3
+    assert not any(word in repr(budgets) for word in ("another", "acme"))
