@@ -160,10 +160,7 @@ def spec_for(
 
 
 def key_of(secret: Secret) -> str:
-    """Return the current key.
-
-    Raises ``Unauthorized`` if no request can carry it, ``OSError`` if it cannot be read.
-    """
+    """Return the current key; raise ``Unauthorized`` if it is unreadable, or no request can carry it."""
     return hide(secret.read())
 
 

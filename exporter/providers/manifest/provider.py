@@ -411,7 +411,7 @@ def _with_window(spec: QuerySpec, account: ManifestAccount, query: CompiledQuery
     if rate.budget and span_ms and initial_ms:  # the first call reads the past, too
         initial_ms = min(initial_ms, span_ms - window.bucket)
     pages = asked.pages
-    budget = rate.budget and Budget(account.name, rate.budget.per // rate.budget.calls)
+    budget = Budget(account.name, rate.budget.per // rate.budget.calls) if rate.budget else None
     return replace(
         spec,
         granularity_ms=window.bucket,
