@@ -177,7 +177,8 @@ class _LibraryHandler(logging.Handler):
         words = _PLAIN.match(record.msg) if isinstance(record.msg, str) else None
         event = words[0].strip() if words else "library message"
         log = structlog.get_logger()
-        log.log(record.levelno, event, logger=record.name, exc_info=record.exc_info)
+        level = min(record.levelno // 10 * 10, logging.CRITICAL)  # libraries may have their own
+        log.log(level, event, logger=record.name, exc_info=record.exc_info)
 
 
 def _crashed(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

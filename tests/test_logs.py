@@ -91,6 +91,16 @@ def test_what_libraries_log_loses_its_arguments(lines: io.StringIO) -> None:
     assert "C4n4ry" not in lines.getvalue()
 
 
+@pytest.mark.parametrize(("number", "level"), [(35, "warning"), (45, "error"), (60, "critical")])
+def test_a_level_of_a_librarys_own_is_the_one_below(
+    lines: io.StringIO, number: int, level: str
+) -> None:
+    logging.getLogger("library").log(number, "notice")
+
+    (line,) = written(lines)
+    assert (line["level"], line["event"]) == (level, "notice")
+
+
 def test_an_uncaught_exception_is_one_line_without_its_text(lines: io.StringIO) -> None:
     error = RuntimeError(WORDS)
 
