@@ -21,6 +21,7 @@ from exporter.cli.settings import listen_option, web_config_option
 from exporter.clock import SystemClock
 from exporter.config import loads
 from exporter.config.model import Settings
+from exporter.errors import MachineError
 from exporter.exposition import catalogue
 from exporter.logs import configure_logs
 from exporter.model.families import CONVERSATIONS_STARTED, INTERACTIONS, MESSAGES_RECEIVED
@@ -30,6 +31,7 @@ from exporter.providers.base.plugin import CustomQuery, LabelSettings, Provider,
 from exporter.simulator import scenario
 from exporter.simulator.chatlayer import BOT
 from exporter.simulator.server import Service, serving
+from exporter.web import webconfig
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 INTERVAL_MS, SELDOM_MS = 5_000, 30_000
@@ -155,9 +157,15 @@ def _simulate(name: str, service: Service) -> Future[dict[str, str]]:
     ready: Future[dict[str, str]] = Future()
 
     async def simulating() -> None:
-        async with serving({name: service}) as url:
-            ready.set_result(url)
-            await asyncio.Event().wait()
+        try:
+            async with serving({name: service}) as url:
+                ready.set_result(url)
+                await asyncio.Event().wait()
+        except BaseException as error:
+            if ready.done():
+                raise
+            why = f"the simulator of {name} cannot start: {error}"
+            ready.set_exception(MachineError(why) if isinstance(error, OSError) else error)
 
     threading.Thread(target=asyncio.run, args=(simulating(),), name=name, daemon=True).start()
     return ready
@@ -210,6 +218,6 @@ def _faster(spec: QuerySpec) -> QuerySpec:
 def welcome(address: str, web_config: Path | None) -> str:
     """Return the demo's greeting once it serves ``address``."""
     here = address.replace("[::]", "localhost").replace("0.0.0.0", "localhost")  # noqa: S104
-    scheme = "https" if web_config and "cert_file" in web_config.read_text("utf-8") else "http"
+    scheme = "https" if web_config and webconfig.load(web_config).context else "http"
     url = f"{scheme}://{here}"
     return WELCOME.format(version=__version__, count=len(scenario.VENDORS), url=url)
