@@ -1,7 +1,7 @@
 """Turns a manifest file into compiled queries; reports every error at once, with its position."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from pkgutil import iter_modules
 
@@ -47,14 +47,18 @@ _MISNAMED = frozenset(  # as in promlint
 
 @dataclass(frozen=True, slots=True)
 class LoadedManifest:
-    """A manifest without errors, from ``file``; ``warnings`` are about what is valid but risky."""
+    """A manifest without errors, from ``file``; ``warnings`` are about what is valid but risky.
+
+    It is equal to another of the same settings, since ``queries`` are made from them: functions and
+    decoders, which equal only themselves.
+    """
 
     file: str
     settings: Manifest
     families: tuple[Family, ...]
-    queries: Mapping[str, CompiledQuery]
+    queries: Mapping[str, CompiledQuery] = field(compare=False)
     secrets: frozenset[str]
-    warnings: tuple[SettingsProblem, ...]
+    warnings: tuple[SettingsProblem, ...] = field(compare=False)
 
 
 def find(reference: str, base: Path = Path()) -> Path:

@@ -69,7 +69,7 @@ ManifestReference = Annotated[
 ]
 
 
-class ManifestOptions(TargetOptions):
+class ManifestOptions(TargetOptions):  # noqa: PLW1641 - its dicts have no hash
     """An account at an API that a manifest describes; the manifest has the defaults."""
 
     base_url: str = Field(default="", title="address", description="the manifest's by default")
@@ -151,6 +151,12 @@ class ManifestOptions(TargetOptions):
         if self.manifest.settings.rate.budget is not None and lookback_ms > most_ms:
             words = f"lookback: {name} has a call budget, and one call does not reach back so far"
             raise invalid("lookback", words, f"at most {span(most_ms / SECOND_MS)}")
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether the target is the same; a default that is given replaces the manifest's."""
+        if not isinstance(other, ManifestOptions):
+            return NotImplemented
+        return super().__eq__(other) and self.model_fields_set == other.model_fields_set
 
     @property
     def vendor(self) -> str:

@@ -531,6 +531,37 @@ def test_an_account_or_a_family_that_cannot_be_is_refused(
     assert problem in problems(query, **top)
 
 
+@pytest.mark.parametrize(
+    ("text", "changes", "same"),
+    [
+        (written(), {}, True),
+        (b"# a remark\n" + written(), {}, True),
+        (written({"missing": "zero"}), {}, False),
+        (written(), {"secrets": {"key": "another"}}, False),
+        (written(), {"lookback": "48h"}, False),  # the default, but not the manifest's
+    ],
+)
+def test_a_target_is_unchanged_where_its_manifest_and_its_settings_are(
+    tmp_path: Path, text: bytes, changes: dict[str, Any], *, same: bool
+) -> None:
+    before = settings(tmp_path, written()).targets
+
+    assert (settings(tmp_path, text, **changes).targets == before) is same
+
+
+def test_a_reload_of_an_unchanged_manifest_asks_nothing(tmp_path: Path) -> None:
+    clock, api = VirtualClock(NOON_MS), Api(httpx.Response(401))
+
+    async def run() -> None:
+        async with exporter(settings(tmp_path, written()), clock, api) as app:
+            await clock.sleep(5)
+            await app.reload(lambda: settings(tmp_path, written()))
+            await clock.sleep(5)
+
+    run_virtual(run(), clock)
+    assert len(api.requests) == 1
+
+
 def test_two_manifests_cannot_define_one_family_in_two_ways(tmp_path: Path) -> None:
     changed = {EUROS: OWN[EUROS] | {"labels": ["kind"]}}
     (tmp_path / "b.yaml").write_bytes(written(families=changed))
