@@ -44,6 +44,7 @@ EMPTY = {
     "Needs 20 ratings in 7 days": "three hours have fewer",
     "No poll has failed": "the vendors are well",
     "No poll was skipped": "the same",
+    "No label set was dropped": "no cap is reached",
     "No operation failed": "the ledger is well",
     "Nothing was written off": "no vendor has taken anything back for six hours",
     "No alert has fired in this time range": "no rule was evaluated",
