@@ -292,7 +292,7 @@ def _check_targets(
             path = ("targets", index, "renamed_from")
             hint = "only one target can take its counts"
             yield source.problem(path, "another target names this, too", hint)
-        if target.settle > target.lookback:
+        if target.settles_late():
             yield _short_lookback(source, ("targets", index), target.provider)
 
 

@@ -164,6 +164,10 @@ class TargetOptions(Common):
         """Return warnings about valid but risky contents of a file that the target names."""
         return ()
 
+    def settles_late(self) -> bool:
+        """Return whether buckets settle only after they are last read."""
+        return self.settle > self.lookback
+
     @field_validator("base_url", mode="before")
     @classmethod
     def _is_safe(cls, value: Any) -> Any:

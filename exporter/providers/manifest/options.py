@@ -145,13 +145,26 @@ class ManifestOptions(TargetOptions):  # noqa: PLW1641 - its dicts have no hash
         return completed
 
     def _check_window(self, name: str, window: ManifestWindow) -> None:
-        """Check the times that the target sets against those that it takes from the manifest."""
-        given = self.model_fields_set
-        lookback_ms = self.lookback if "lookback" in given else window.lookback
+        lookback_ms, _ = self.times(window)
         most_ms = (window.max_span or maxsize) - window.bucket
         if self.manifest.settings.rate.budget is not None and lookback_ms > most_ms:
             words = f"lookback: {name} has a call budget, and one call does not reach back so far"
             raise invalid("lookback", words, f"at most {span(most_ms / SECOND_MS)}")
+
+    def times(self, window: ManifestWindow) -> tuple[int, int]:
+        """Return ``lookback`` and ``settle``: the target's, or the manifest's if it gives none."""
+        given = self.model_fields_set
+        lookback_ms = self.lookback if "lookback" in given else window.lookback
+        return lookback_ms, self.settle if "settle" in given else window.settle
+
+    def settles_late(self) -> bool:
+        """Return whether a time that the target gives makes its lookback shorter than settle."""
+        times = [
+            self.times(self.manifest.queries[name].settings.window)
+            for name in self.queries or self.manifest.queries
+        ]
+        given = not {"lookback", "settle"}.isdisjoint(self.model_fields_set)
+        return given and any(settle_ms > lookback_ms for lookback_ms, settle_ms in times)
 
     def __eq__(self, other: object) -> bool:
         """Return whether the target is the same; a default that is given replaces the manifest's."""

@@ -400,7 +400,7 @@ def _with_window(spec: QuerySpec, account: ManifestAccount, query: CompiledQuery
     options = account.options
     asked, given = query.settings, options.model_fields_set
     window, rate = asked.window, options.manifest.settings.rate
-    lookback_ms = spec.lookback_ms if "lookback" in given else window.lookback
+    lookback_ms, settle_ms = options.times(window)
     initial_ms = spec.initial_lookback_ms
     if query.stream:  # a bound as coarse as a bucket excludes the open one until it is over
         lookback_ms = max(lookback_ms, window.bucket)
@@ -416,7 +416,7 @@ def _with_window(spec: QuerySpec, account: ManifestAccount, query: CompiledQuery
         spec,
         granularity_ms=window.bucket,
         span_ms=span_ms,
-        settle_ms=spec.settle_ms if "settle" in given else window.settle,
+        settle_ms=settle_ms,
         lookback_ms=lookback_ms,
         initial_lookback_ms=initial_ms,
         interval_ms=spec.interval_ms if "interval" in given else asked.interval or spec.interval_ms,

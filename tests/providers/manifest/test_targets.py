@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -530,6 +531,26 @@ def test_an_account_or_a_family_that_cannot_be_is_refused(
     query: dict[str, Any], top: dict[str, Any], problem: str
 ) -> None:
     assert problem in problems(query, **top)
+
+
+@pytest.mark.parametrize(
+    ("window", "changes", "good"),
+    [
+        ({"lookback": "7d"}, {"settle": "3d"}, True),
+        ({"lookback": "7d"}, {"settle": "8d"}, False),
+        ({"settle": "26h"}, {"lookback": "24h"}, False),
+        ({"settle": "26h"}, {"lookback": "26h"}, True),
+        ({"settle": "26h", "lookback": "2h"}, {}, True),  # a warning: the manifest says so
+    ],
+)
+def test_settle_and_lookback_are_compared_as_they_apply(
+    tmp_path: Path, window: dict[str, str], changes: dict[str, str], *, good: bool
+) -> None:
+    text = written({"window": {"end": "exclusive"} | window})
+    refused = pytest.raises(SettingsError, match="lookback: shorter than settle")
+
+    with nullcontext() if good else refused:
+        settings(tmp_path, text, **changes)
 
 
 @pytest.mark.parametrize(
