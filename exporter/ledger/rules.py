@@ -180,7 +180,7 @@ def looks_collapsed(
 
 @dataclass
 class Room:
-    """Assigns places to series under the caps; ``known`` series keep theirs.
+    """Assigns places to series under the caps; ``known`` series keep theirs, as do those it placed.
 
     ``count_left`` returns how many may be added by family, to the target and in all.
     ``find_others`` returns the series of other queries, and whether those still feed them; one that
@@ -191,6 +191,7 @@ class Room:
     count_left: Callable[[], Counter[str]]
     find_others: Callable[[], Mapping[Series, bool]] = dict
     dropped: Counter[tuple[str, str]] = field(default_factory=Counter)
+    _placed: set[Series] = field(default_factory=set, init=False)
 
     @cached_property
     def _left(self) -> Counter[str]:
@@ -212,11 +213,12 @@ class Room:
         if full in self.known or not self._fed.get(full) or room <= 0:
             return full
         self._left.subtract((TARGET, ALL))
+        self._placed.add(series)
         return series
 
     def admit(self, series: Series) -> bool:
         """Return whether ``series`` has or gets a place of its own; if not, count it as dropped."""
-        if series in self.known or self._fed.get(series) is False:
+        if series in self.known or series in self._placed or self._fed.get(series) is False:
             return True
         limits = {"target_limit": TARGET, "family_limit": series[0], "total_limit": ALL}
         for reason, cap in limits.items():
@@ -224,6 +226,7 @@ class Room:
                 self.dropped[series[0], reason] += 1
                 return False
         self._left.subtract(limits.values())
+        self._placed.add(series)
         return True
 
 

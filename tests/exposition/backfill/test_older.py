@@ -1,6 +1,7 @@
 """What the vendor is asked for before the ledger's past, and what of it is written."""
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,13 +18,14 @@ from exporter.http_client.client import ApiClient
 from exporter.http_client.transport import Transport
 from exporter.ledger.rules import ALL, TARGET, Room
 from exporter.model.query import Budget, PollRequest
-from exporter.model.samples import DAY_MS, HOUR_MS, Reading, Readings, Window
+from exporter.model.samples import DAY_MS, HOUR_MS, Reading, Readings, Series, Window
 from exporter.providers.base.plugin import CustomQuery
 from exporter.simulator import SIMULATORS
 from exporter.simulator.traffic import Traffic
 from tests.exposition.backfill import scene
 from tests.exposition.backfill.scene import END_MS, FAMILIES, Scene, samples
 from tests.providers.vendor import build_target
+from tests.support.builders import spec
 from tests.support.virtual import START_MS, VirtualClock
 
 RECEIVED = "chatbot_messages_received_total"
@@ -159,6 +161,26 @@ def test_a_count_that_an_answer_lacks_is_a_problem_and_not_zero(
 
     since = stamp(missing.window.start_ms)
     assert problems == [f"promo/hourly: the answer lacks {RECEIVED} from {since} on"]
+
+
+def test_a_series_takes_one_place_under_a_cap_in_all_slices() -> None:
+    def channel(name: str) -> Series:
+        return RECEIVED, ("shop", "", name)
+
+    left = Counter({TARGET: 5, ALL: 5, RECEIVED: 2})
+    days = [Window(n * DAY_MS, (n + 1) * DAY_MS) for n in range(9)]
+    missing = MissingPast(1, spec(), Window(0, 9 * DAY_MS), Room({channel("web")}, lambda: left))
+    buckets = OlderBuckets()
+    for day in days:
+        counts = [(channel(name), day.start_ms, 10.0) for name in ("web", "a", "b", "c")]
+        buckets.add(missing, FAMILIES, Reading(day, counts=counts))
+
+    sums = {
+        json.loads(labels)["channel"]: sum(n for _, n in buckets.units(query, family, labels))
+        for query, family, labels in buckets.series()
+    }
+
+    assert sums == {"web": 90, "a": 90, "b": 90, "other": 90}
 
 
 def test_the_one_call_of_a_budget_is_for_hours() -> None:
