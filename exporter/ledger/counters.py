@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -21,7 +22,7 @@ from exporter.ledger.rows import (
 from exporter.ledger.rules import ALL, TARGET, Bucket, CounterState, Key, Merge, Room
 from exporter.ledger.settings import retire_buckets
 from exporter.ledger.tables import bucket, gauge, query, self_counter, series, upsert
-from exporter.model.query import QuerySpec
+from exporter.model.query import QueryKey, QuerySpec
 from exporter.model.samples import Family, MetricType, SelfCount, Series, Window
 
 UPDATE_STATE = sa.update(series).where(series.c.id == sa.bindparam("s_id"))
@@ -51,7 +52,7 @@ def room(given: ApplyInput, loaded: LoadedSeries) -> Room:
     """Return the places left for the query's series."""
 
     def others() -> Mapping[Series, bool]:
-        rows = _series_of_target(given.tx, given.spec, given.families)
+        rows = _series_of_target(given.tx, given.spec, given.families, given.specs)
         return {each: fed for each, (_, fed) in rows.items()}
 
     return Room(loaded.ids, lambda: places_left(given), others)
@@ -79,13 +80,13 @@ def create_series(
     """Return ``loaded`` extended to all ``places``; new series are inserted and shown as 0 first.
 
     A series that its query no longer feeds is adopted: that query was removed, and this one may be
-    the same under another name.
+    the same under another name, or the settings let this one feed the family instead.
     """
     new = sorted(set(places) - loaded.ids.keys())
     if not new:
         return loaded
     ids, rows, adopted = dict(loaded.ids), dict(loaded.rows), set()
-    others = _series_of_target(given.tx, given.spec, given.families)
+    others = _series_of_target(given.tx, given.spec, given.families, given.specs)
     for each in new:
         number, fed = others.get(each, (0, False))
         if fed:
@@ -109,21 +110,28 @@ def create_known_series(
 
 
 def _series_of_target(
-    tx: sa.Connection, spec: QuerySpec, families: Mapping[str, Family]
+    tx: sa.Connection,
+    spec: QuerySpec,
+    families: Mapping[str, Family],
+    specs: Mapping[QueryKey, QuerySpec] = MappingProxyType({}),
 ) -> dict[Series, tuple[int, bool]]:
-    """Return the id of each series of the target, and whether its query still feeds it.
+    """Return the id of each series of the target, and whether its query, of ``specs``, feeds it.
 
     Keys are decoded labels, not JSON: older rows lack labels that the family got later.
     """
     rows = tx.execute(
-        sa.select(series.c.id, series.c.family, series.c.labels, query.c.state)
+        sa.select(series.c.id, series.c.family, series.c.labels, query.c.state, query.c.name)
         .join(query, query.c.id == series.c.query_id)
         .where(query.c.target == spec.target, query.c.provider == spec.provider)
-    )
+    ).all()
+    own = {each.name: each.fields for each in specs.values() if each.target == spec.target}
     return {
-        decode_series(families, name, text): (number, state == "active")
-        for number, name, text, state in rows
-        if name in families
+        decode_series(families, row.family, row.labels): (
+            row.id,
+            row.state == "active" and row.family in own.get(row.name, (row.family,)),
+        )
+        for row in rows
+        if row.family in families
     }
 
 

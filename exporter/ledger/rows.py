@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 import sqlalchemy as sa
 
-from exporter.model.query import Past, QuerySpec
+from exporter.model.query import Past, QueryKey, QuerySpec
 from exporter.model.samples import Family, Reading, SelfCount, Series
 from exporter.telemetry.counters import PREFIX
 
@@ -209,7 +209,7 @@ class ApplyInput:
     ``label_rules_changed``: label rules or caps differ from those under which what is read now was
     read last. ``first``: this is the first part of its poll. ``kept`` are the families that some
     part of the poll could not read. ``key`` is the installation's key for sketches. ``past``: the
-    reading belongs to a slice of the past.
+    reading belongs to a slice of the past. ``specs`` are those of all queries.
     """
 
     tx: sa.Connection
@@ -225,6 +225,7 @@ class ApplyInput:
     key: bytes | None = None
     last_reading: LastReading | None = None
     past: Past | None = None
+    specs: Mapping[QueryKey, QuerySpec] = field(default_factory=dict)
 
     @property
     def is_first(self) -> bool:

@@ -332,6 +332,7 @@ class Ledger:
                 key=self._key,
                 last_reading=self._last.pop(key, None),
                 past=slices.under(tx, claim) if of_past else None,
+                specs=self._specs,
             )
             applied, last = apply_reading(given)
             if next_poll_ms is not None and (of_past or not applied.held):

@@ -61,8 +61,9 @@ def test_a_series_that_has_its_place_keeps_it(start: Start) -> None:
 
 def test_the_overflow_of_another_query_stops_no_poll(start: Start) -> None:
     bots = ("a", "b", "c")
-    specs = [spec(name=f"events/{bot}", caps={FLOW_TRIGGERS.name: 1}) for bot in bots]
-    driver = start(name=specs[0].name, caps=specs[0].caps)
+    traits = {"caps": {FLOW_TRIGGERS.name: 1}, "fields": {FLOW_TRIGGERS.name: "count"}}
+    specs = [spec(name=f"events/{bot}", **traits) for bot in bots]
+    driver = start(name=specs[0].name, **traits)
     driver.sync(*specs)
 
     for number in (5.0, 7.0):

@@ -159,6 +159,22 @@ def test_two_queries_cannot_feed_one_series(start: Start) -> None:
         driver.poll({at(10): 1.0})
 
 
+def test_a_family_that_another_query_feeds_from_now_on_continues_there(start: Start) -> None:
+    main, test = spec(name="hourly/main"), spec(name="hourly/test", meaning={"v": 2})
+    driver = start(name=main.name)
+    driver.poll({at(10): 50.0})
+    driver.poll({at(10): 57.0})
+    driver.counter()
+
+    driver.reopen(test, replace(main, meaning={"v": 3}, fields={}))
+    for units in (5.0, 6.0):
+        for _ in range(2):
+            claim = driver.claim()
+            driver.poll({at(10): units} if claim.query == test.name else {}, claim=claim)
+
+    assert driver.counter() == 8
+
+
 def test_a_raised_cap_counts_no_history(start: Start) -> None:
     names = [f"c{number}" for number in range(3)]
     driver = start(caps={RECEIVED: 2})

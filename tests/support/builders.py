@@ -10,7 +10,9 @@ from exporter.providers.base.plugin import LabelSettings, spec_for
 RECEIVED = "chatbot_messages_received_total"
 INTERACTIONS = "chatbot_interactions_total"
 _OPTIONS = TargetOptions(name="shop", provider="flowxo", base_url="https://vendor.test")
-_PLAIN = spec_for(_OPTIONS, LabelSettings(Limits(), Privacy()), "hourly", "")
+_PLAIN = replace(
+    spec_for(_OPTIONS, LabelSettings(Limits(), Privacy()), "hourly", ""), fields={RECEIVED: "count"}
+)
 
 
 def received(channel: str = "", project: str = "shop") -> tuple[str, tuple[str, ...]]:
