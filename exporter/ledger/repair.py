@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from exporter.clock import Clock
 from exporter.errors import LedgerError
 from exporter.ledger import budget, counters, engine
-from exporter.ledger.rows import Shown, encode_labels
+from exporter.ledger.rows import Shown, decode_labels, encode_labels
 from exporter.ledger.tables import OF_QUERY, bucket, query, self_counter, series
 from exporter.ledger.transfer import unused
 from exporter.model.query import QueryKey, QuerySpec
@@ -50,7 +50,7 @@ def raise_counters(
     url: str,
     specs: Sequence[QuerySpec],
     families: Mapping[str, Family],
-    shown: Iterable[Shown],
+    shown: Sequence[Shown],
     clock: Clock,
 ) -> int:
     """Raise the counters of a restored ledger to what was ``shown`` since; return how many.
@@ -60,16 +60,11 @@ def raise_counters(
     series that no query of ``specs`` feeds are left out. Raises ``LedgerError`` if an exporter uses
     the ledger. Source: counting.md, "When the ledger is lost or restored".
     """
-    by_query: defaultdict[QueryKey, list[Shown]] = defaultdict(list)
-    own: list[Shown] = []
-    for each in shown:
-        if each.family.startswith(PREFIX):
-            own.append(each)
-        elif spec := _feeding(specs, each):
-            by_query[spec.key].append(each)
+    own = [each for each in shown if each.family.startswith(PREFIX)]
     with unused(url, clock) as opened, opened.engine.begin() as tx:
         engine.allow_minutes(tx)
         now_ms, raised = clock.now_ms(), 0
+        by_query = _by_query(tx, specs, families, shown)
         known = {tuple(row) for row in tx.execute(sa.select(query.c.target, query.c.name))}
         for spec in specs:
             if spec.key in known and by_query[spec.key]:
@@ -85,12 +80,43 @@ def raise_counters(
     return raised
 
 
+def _by_query(
+    tx: sa.Connection,
+    specs: Iterable[QuerySpec],
+    families: Mapping[str, Family],
+    shown: Iterable[Shown],
+) -> Mapping[QueryKey, list[Shown]]:
+    """Return the provider's series in ``shown`` by the query that feeds them."""
+    known, keys = _owners(tx, families), {spec.key: spec for spec in specs}
+    found = defaultdict[QueryKey, list[Shown]](list)
+    for each in shown:
+        spec = keys.get(known.get((each.family, each.labels), ("", ""))) or _feeding(specs, each)
+        if spec is not None and not each.family.startswith(PREFIX):
+            found[spec.key].append(each)
+    return found
+
+
+def _owners(
+    tx: sa.Connection, families: Mapping[str, Family]
+) -> Mapping[tuple[str, tuple[str, ...]], QueryKey]:
+    """Return the query of each series in the ledger."""
+    columns = series.c.family, series.c.labels, query.c.target, query.c.name
+    rows = tx.execute(sa.select(*columns).join(query, query.c.id == series.c.query_id))
+    return {
+        (family, decode_labels(families[family].labels, text)): (target, name)
+        for family, text, target, name in rows
+        if family in families
+    }
+
+
 def _feeding(specs: Iterable[QuerySpec], each: Shown) -> QuerySpec | None:
     """Return the query that feeds a series; None if that is ambiguous.
 
-    If a target has several queries of a kind, their names end with project and environment.
+    If a target has several queries of a kind, their names end with project and environment, whose
+    names may have slashes as well.
     """
     _, target, *labels = each.labels
+    parts = {part for label in labels for part in label.split("/")}
     of_kind = [spec for spec in specs if spec.target == target and each.family in spec.fields]
-    named = [spec for spec in of_kind if set(spec.name.split("/")[1:]) <= set(labels)]
+    named = [spec for spec in of_kind if set(spec.name.split("/")[1:]) <= parts]
     return named[0] if len(named) == 1 else None

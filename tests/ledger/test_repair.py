@@ -144,3 +144,31 @@ def rows(url: str) -> list[str]:
         ]
     made.dispose()
     return sorted(found)
+
+
+def test_a_series_is_raised_whatever_its_query_is_called(url: str) -> None:
+    main, dev = replace(SPEC, name="hourly/shop/main"), replace(SPEC, name="hourly/shop/dev")
+    with opened(url, main, replace(dev, meaning={"v": 2})):
+        pass  # the label of the environment is its id
+
+    raised = repair.raise_counters(url, [main, dev], NORMALISED, [scraped(10)], CLOCK)
+
+    assert raised == 1
+    assert transfer.check(url, CLOCK) == []
+
+
+def test_a_series_that_the_ledger_lacks_is_raised_by_the_slashes_of_its_names(url: str) -> None:
+    one, two = replace(SPEC, name="hourly/shop/eu"), replace(SPEC, name="hourly/shop/us")
+    with opened(url, one, replace(two, meaning={"v": 2})):
+        pass
+
+    last = [scraped(10, project="shop/us")]
+
+    assert repair.raise_counters(url, [one, two], NORMALISED, last, CLOCK) == 1
+
+
+def test_a_counter_that_is_higher_stays(url: str) -> None:
+    repair.raise_counters(url, [SPEC], NORMALISED, [scraped(2)], CLOCK)
+
+    with opened(url) as ledger:
+        assert sorted(shown(ledger)) == [3, 11]
