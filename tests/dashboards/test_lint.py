@@ -189,6 +189,18 @@ def test_every_alert_has_its_section_in_the_runbook() -> None:
     assert RUNBOOKS.startswith("https://")
 
 
+def test_the_page_has_the_severity_and_the_duration_of_every_alert() -> None:
+    page = (FOLDER.parent / "docs/alerts.md").read_text().splitlines()
+    rules = [rule for group in RULES for rule in group["rules"] if "alert" in rule]
+    rows = [
+        f"| {rule['alert']} | {rule['labels']['severity']} | {rule['for']} |"
+        for rule in rules
+        if "provisional" not in rule["labels"]
+    ]
+
+    assert [line for line in page if line in rows] == rows
+
+
 def test_every_alert_leads_to_a_board_that_exists() -> None:
     for rule in ALERTS.values():
         uid = rule["annotations"]["dashboard_url"].removeprefix(f"{GRAFANA}/d/").partition("?")[0]

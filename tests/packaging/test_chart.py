@@ -231,6 +231,7 @@ def test_names_volumes_environment_and_security_can_be_changed(rendered: Rendere
     ("name", "said_of_it", "left_out"),
     [
         ("sqlite", ("set serviceMonitor.enabled", "job_name: chatbot-exporter"), ()),
+        ("postgresql", ("scrape it. Add:", "job_name: chatbot-exporter"), ("serviceMonitor",)),
         ("full", ("ServiceMonitor chatbots is made", "ruleSelector"), ("Set links.grafana",)),
     ],
 )
