@@ -165,10 +165,3 @@ def test_a_series_that_the_ledger_lacks_is_raised_by_the_slashes_of_its_names(ur
     last = [scraped(10, project="shop/us")]
 
     assert repair.raise_counters(url, [one, two], NORMALISED, last, CLOCK) == 1
-
-
-def test_a_counter_that_is_higher_stays(url: str) -> None:
-    repair.raise_counters(url, [SPEC], NORMALISED, [scraped(2)], CLOCK)
-
-    with opened(url) as ledger:
-        assert sorted(shown(ledger)) == [3, 11]
