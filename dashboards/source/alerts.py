@@ -4,13 +4,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from dashboards.source import spend
+from dashboards.source.metrics_shown import WITH_BOARD
 from dashboards.source.promql import BY_QUERY, engagement, grown, once, period
 from dashboards.source.thresholds import Drop, Share, Thresholds
 
 _SELF = "chatbot_exporter_"
 _QUERY = f"by ({BY_QUERY})"
 _BOT_BOARD = (
-    "/d/chatbot-{{ $labels.provider }}?var-target={{ $labels.target | urlquery }}"
+    f"/d/chatbot-{{{{ if match `^({'|'.join(WITH_BOARD)})$` $labels.provider }}}}"
+    "{{ $labels.provider }}?{{ else }}overview?var-provider={{ $labels.provider | urlquery }}&"
+    "{{ end }}var-target={{ $labels.target | urlquery }}"
     "&var-project={{ $labels.project | urlquery }}"
 )
 _EXPORTER_BOARD = "/d/chatbot-exporter"

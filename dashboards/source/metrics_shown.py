@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
+from exporter.providers.manifest import loader
+
 
 class PanelKind(Enum):
     """How a metric is drawn."""
@@ -366,3 +368,7 @@ def metric_panels(row: QueryRow) -> list[MetricPanel]:
     found = [by_family["chatbot_" + name] for name in row.families]
     mapped = row.setting == "events.event_map"
     return [replace(panel, needs=_EVENT_MAP) for panel in found] if mapped else found
+
+
+WITH_BOARD = (*PROVIDERS, *loader.shipped())
+"""The providers that have a board of their own; bots of a user's manifests are on the overview."""

@@ -2,6 +2,7 @@
 
 from dashboards.source import engagement, promql
 from dashboards.source.dashboard import DashboardPage, Row, Variable
+from dashboards.source.metrics_shown import WITH_BOARD
 from dashboards.source.panels import (
     BLUE,
     ORANGE,
@@ -158,18 +159,25 @@ def _table() -> Panel:
         no_value=engagement.NO_HISTORY,
     )
     link = (
-        "/d/chatbot-${__data.fields.provider}?${__url_time_range}&var-datasource=${datasource}"
-        "&var-target=${__data.fields.target}&var-project=${__data.fields.project}"
+        "/d/chatbot-${__data.fields.board}?${__url_time_range}&var-datasource=${datasource}"
+        "&var-provider=${__data.fields.provider}&var-target=${__data.fields.target}"
+        "&var-project=${__data.fields.project}"
         "&var-bot_environment=${__data.fields.bot_environment}"
     )
     return table_panel(
         caption,
-        columns,
-        hidden=("job",),
+        {title: (_with_board(expr), unit) for title, (expr, unit) in columns.items()},
+        hidden=("job", "board"),
         link=link,
         sort_by="Score",
         in_words="Status",
     )
+
+
+def _with_board(expr: str) -> str:
+    """Return ``expr`` with the label ``board``: the provider's own one, else the overview."""
+    any_board = f'label_replace({expr}, "board", "overview", "", "")'
+    return f'label_replace({any_board}, "board", "$1", "provider", "({"|".join(WITH_BOARD)})")'
 
 
 def _by_provider() -> Panel:

@@ -136,7 +136,7 @@ def _links(board: Mapping[str, Any], uids: frozenset[str]) -> Iterator[tuple[str
     if tags != [["chatbot"]]:
         yield "siblings", "the dropdown of boards does not keep time and variables"
     for uid in re.findall(r'"/d/([\w-]+(?:\$\{[^}]+\})?)', str(board).replace("'", '"')):
-        pattern = re.escape(uid).replace(re.escape("${__data.fields.provider}"), r"\w+")
+        pattern = re.escape(uid).replace(re.escape("${__data.fields.board}"), r"\w+")
         if not any(re.fullmatch(pattern, known) for known in uids):
             yield "link-uid", uid
 

@@ -30,6 +30,7 @@ EXCLUSIONS = yaml.safe_load((FOLDER / ".lint").read_text())["exclusions"]
 MANIFESTS = [loader.load(loader.find(name, loader.SHIPPED)) for name in loader.shipped()]
 CATALOGUE = {entry.family.name: entry for entry in entries(PROVIDERS)}
 OF_MANIFESTS = {family.name for manifest in MANIFESTS for family in manifest.families}
+CHOICE = re.compile(r"{{ if match `(.*?)` .labels.provider }}(.*?){{ else }}(.*?){{ end }}")
 PROMETHEUS_OWN = {
     *("up", "ALERTS", "scrape_samples_post_metric_relabeling", "scrape_duration_seconds"),
     *("prometheus_rule_evaluation_failures_total", "process_cpu_seconds_total"),
@@ -203,9 +204,20 @@ def test_the_page_has_the_severity_and_the_duration_of_every_alert() -> None:
 
 def test_every_alert_leads_to_a_board_that_exists() -> None:
     for rule in ALERTS.values():
-        uid = rule["annotations"]["dashboard_url"].removeprefix(f"{GRAFANA}/d/").partition("?")[0]
-        known = {uid.replace("{{ $labels.provider }}", provider) for provider in SHOWN_BY}
-        assert known <= BOARDS.keys()
+        url = rule["annotations"]["dashboard_url"].removeprefix(f"{GRAFANA}/d/")
+        for provider in (*SHOWN_BY, *loader.shipped(), "acme"):
+            found = CHOICE.search(url)
+            chosen = found[2 if re.search(found[1], provider) else 3] if found else ""
+            uid = CHOICE.sub(chosen, url).partition("?")[0]
+            assert uid.replace("{{ $labels.provider }}", provider) in BOARDS
+
+
+def test_each_bot_on_the_overview_leads_to_a_board_that_exists() -> None:
+    (table,) = [each for each in BOARDS["chatbot-overview"]["panels"] if "data.fields" in str(each)]
+    for target in table["targets"]:
+        (names,) = re.findall(r'"board", "\$1", "provider", "\((.*?)\)"', target["expr"])
+        assert {f"chatbot-{name}" for name in names.split("|")} <= BOARDS.keys()
+        assert '"board", "overview"' in target["expr"]
 
 
 def test_grafanas_rules_are_the_same_alerts_and_quiet_without_data() -> None:
