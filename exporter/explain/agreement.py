@@ -115,8 +115,6 @@ class Comparer:
         return Window(start_ms, until_ms) if start_ms < until_ms else None
 
     def _add(self, reading: Reading, spec: QuerySpec, vendor: Sums, ledger: Sums) -> None:
-        if reading.gauges_only:
-            return
         counted = ((series[0], start_ms, value) for series, start_ms, value in reading.counts)
         _add_days(vendor, counted)
         known = self._buckets(spec, reading.window)

@@ -4,7 +4,6 @@ import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import wait
 from dataclasses import replace
-from pathlib import Path
 from types import MappingProxyType
 
 import msgspec
@@ -59,7 +58,6 @@ class Ledger:
         clock: Clock,
         families: Mapping[str, Family],
         allow_network_fs: bool = False,
-        key_file: Path | None = None,
         writes: WriteHealth | None = None,
     ) -> None:
         self._clock = clock
@@ -74,7 +72,6 @@ class Ledger:
         self.max_bytes: int | None = None
         self._opened = engine.open_engine(url, clock, allow_network_fs=allow_network_fs)
         self._transactions = Transactions(self._opened, clock, writes)
-        self._key_file = key_file or self._opened.key_file
         given = self._holder, self._transactions, clock, self._spent, self.sync_queries
         self.replica = Replica(*given, shared=self.shared)
 
@@ -154,8 +151,8 @@ class Ledger:
             slices.wait_anew(tx, now_ms)
 
     def _take_key(self, tx: sa.Connection) -> None:
-        if self._key_file is not None:
-            self._key = sketches.installation_key(self._key_file)
+        if self._opened.key_file is not None:
+            self._key = sketches.installation_key(self._opened.key_file)
         elif self.shared:
             self._key = replicas.shared_key(tx)
         else:
