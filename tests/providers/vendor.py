@@ -159,7 +159,8 @@ class Polled:
         context = PollContext(shown, self.clock, self.rng, self.telemetry, offload, published)
         built, query = self.queries[claim.target, claim.query]
         api = built.client(Transport(httpx.ASGITransport(self.service)), self.clock)
-        return await read(context, ScheduledQuery(query, api), claim)
+        polled: PollResult = await read(context, ScheduledQuery(query, api), claim)
+        return polled
 
 
 async def published(_key: QueryKey) -> None:
