@@ -8,6 +8,7 @@ import msgspec
 import sqlalchemy as sa
 
 from exporter.errors import LedgerError
+from exporter.ledger.rows import decode_series
 from exporter.ledger.rules import overflow
 from exporter.ledger.tables import (
     bucket,
@@ -33,6 +34,7 @@ LONGEST_CHARACTER = 4
 def sync_queries(
     tx: sa.Connection,
     specs: Sequence[QuerySpec],
+    families: Mapping[str, Family],
     now_ms: int,
     *,
     holder: str = "",
@@ -63,7 +65,7 @@ def sync_queries(
                 )
             )
         else:
-            if _update(tx, row, spec, now_ms, stood_in=_stood_in(row, known)):
+            if _update(tx, row, spec, families, now_ms, stood_in=_stood_in(row, known)):
                 changed = {"name": spec.name, "generation": generation}
                 set_query(tx, row.id, **changed, **_claim_ended(row, holder))
             _end_long_wait(tx, row, spec, now_ms, held_ms.get(spec.target, 0))
@@ -159,8 +161,13 @@ def delete_redefined(
 
 
 def _is_as_before(family: Family, labels: str, rules: str) -> bool:
-    counted = msgspec.json.decode(rules).get("per_unit", {}).get(family.name, 1)
+    counted = _per_unit(rules).get(family.name, 1)
     return {*msgspec.json.decode(labels)} == {*family.labels} and counted == family.per_unit
+
+
+def _per_unit(rules: str) -> dict[str, int]:
+    stored: dict[str, int] = msgspec.json.decode(rules).get("per_unit", {})
+    return stored
 
 
 def encode_label_rules(spec: QuerySpec) -> str:
@@ -272,7 +279,13 @@ def _stood_in(row: sa.Row[Any], known: Iterable[sa.Row[Any]]) -> bool:
 
 
 def _update(
-    tx: sa.Connection, row: sa.Row[Any], spec: QuerySpec, now_ms: int, *, stood_in: bool
+    tx: sa.Connection,
+    row: sa.Row[Any],
+    spec: QuerySpec,
+    families: Mapping[str, Family],
+    now_ms: int,
+    *,
+    stood_in: bool,
 ) -> bool:
     """Bring the row of a known query in line with ``spec``; return whether it changed."""
     if spec.history and row.start_mode == "zero" and row.epoch_ms is not None:
@@ -285,27 +298,31 @@ def _update(
     if row.state != "active":
         set_query(tx, row.id, state="active", state_ms=now_ms)
     meaning = spec.fingerprint, encode_label_rules(spec)
-    rebased = row.fingerprint != spec.fingerprint or stood_in
-    if rebased or row.label_rules != meaning[1]:
-        _end_past(tx, row, rebased=rebased)
-    if rebased:
+    if row.fingerprint != spec.fingerprint or stood_in:
         _rebase(tx, row.id, **_columns(spec))
+    elif _split(row.label_rules)[0] == meaning[1]:
+        pass  # what was read under other rules is read again
+    elif _touched(tx, row, spec, families):
+        _end_past(tx, row.id, rebased=False)
+    else:
+        set_query(tx, row.id, label_rules=meaning[1])
     if row.name != spec.name:  # its labels may be those of the old name
         tx.execute(sa.delete(gauge).where(gauge.c.query_id == row.id))
     before = row.state, row.name, row.fingerprint, row.label_rules
     return before != ("active", spec.name, *meaning)
 
 
-def _end_past(tx: sa.Connection, row: sa.Row[Any], *, rebased: bool) -> None:
+def _end_past(tx: sa.Connection, query_id: int, *, rebased: bool) -> None:
     """Discard the progress of a query's past, except of a history that counts.
 
     The next success reads that again under the new labels. With a new meaning it ends here.
     """
-    mine = slices.c.query_id == row.id
-    counting = tx.execute(sa.select(slices.c.mode).where(mine)).scalar() == PastMode.COUNT
-    if counting and rebased:
-        join_history(tx, row.id, row.floor_ms)
-    if rebased or not counting:
+    mine = slices.c.query_id == query_id
+    found = sa.select(slices.c.mode, query.c.floor_ms).join(query).where(mine)
+    mode, floor_ms = tx.execute(found).one_or_none() or (None, 0)
+    if rebased and mode == PastMode.COUNT:
+        join_history(tx, query_id, floor_ms)
+    if rebased or mode != PastMode.COUNT:
         tx.execute(sa.delete(slices).where(mine))
 
 
@@ -317,6 +334,22 @@ def join_history(tx: sa.Connection, query_id: int, floor_ms: int) -> None:
     mine = (series.c.query_id == query_id) & series.c.history.is_(None)
     joined = {"history": series.c.c, "created_ms": floor_ms, "held": None, "held_since_ms": None}
     tx.execute(sa.update(series).where(mine).values(joined))
+
+
+def _touched(
+    tx: sa.Connection, row: sa.Row[Any], spec: QuerySpec, families: Mapping[str, Family]
+) -> bool:
+    """Return whether a change of label rules, caps or parts per unit concerns a series."""
+    if _per_unit(row.label_rules) != spec.per_unit:
+        return True
+    known = tx.execute(sa.select(series).where(series.c.query_id == row.id)).all()
+    ids = {
+        decode_series(families, each.family, each.labels): each.id
+        for each in known
+        if each.family in families
+    }
+    new = {each.id for each in known if each.created_ms > (row.last_success_ms or 0)}
+    return bool(rebased_series(row.label_rules, spec, ids, families, new))
 
 
 def _held_until(rows: Iterable[sa.Row[Any]]) -> dict[str, int]:
@@ -339,8 +372,8 @@ def _end_long_wait(
 
 def _rebase(tx: sa.Connection, query_id: int, **columns: Any) -> None:
     """Start over from a new baseline after a change of meaning; what was counted stays counted."""
+    _end_past(tx, query_id, rebased=True)
     retire_buckets(tx, series.c.query_id == query_id)
-    tx.execute(sa.delete(slices).where(slices.c.query_id == query_id))
     set_query(
         tx,
         query_id,

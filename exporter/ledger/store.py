@@ -135,13 +135,15 @@ class Ledger:
 
     def _sync(self, tx: sa.Connection, standing: Standing, renames: Mapping[str, str]) -> None:
         now_ms, specs = self._clock.now_ms(), [*standing.specs.values()]
-        generation = standing.generation
+        families, generation = standing.families, standing.generation
         for old, new in renames.items():
             settings.rename(tx, old, new, self._holder, generation)
-        settings.sync_queries(tx, specs, now_ms, holder=self._holder, generation=generation)
-        settings.delete_redefined(tx, standing.families, holder=self._holder, generation=generation)
+        settings.sync_queries(
+            tx, specs, families, now_ms, holder=self._holder, generation=generation
+        )
+        settings.delete_redefined(tx, families, holder=self._holder, generation=generation)
         for spec in specs:
-            counters.create_known_series(tx, spec, standing.families, now_ms)
+            counters.create_known_series(tx, spec, families, now_ms)
         slices.begin_missing(tx, specs, now_ms)
         if not standing.known:  # else every start would make all other replicas read all again
             self.replica.mark(tx, sa.select(query.c.id))

@@ -383,6 +383,32 @@ def test_a_change_of_labels_reads_the_past_again_under_the_new_ones(start: Start
     assert floor(driver) == NOW - 10 * DAY_MS
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"caps": {"chatbot_engagement": 600}},
+        {"caps": {RECEIVED: 600}},
+        {"label_rules": {"channel": LabelRule({"sms": "text"})}},
+        {"label_value_bytes": 64},
+    ],
+    ids=["cap of others", "cap", "alias", "length"],
+)
+def test_settings_that_concern_no_series_read_no_past_again(
+    start: Start, changed: dict[str, Any]
+) -> None:
+    driver = start(**PAST)
+    live(driver, HOURS)
+    driver.read_slice(HOURS)
+    left, claim = bounds(driver), driver.claim()
+    driver.end(claim, held=True)
+
+    driver.reopen(spec(**PAST, **changed))
+    live(driver, HOURS)
+
+    assert bounds(driver) == left
+    assert floor(driver) == claim.floor_ms
+
+
 def test_history_must_be_whole(start: Start) -> None:
     driver = start(**PAST)
     live(driver, HOURS)
