@@ -174,9 +174,12 @@ def _decode(raw: bytes, file: str) -> str:
         before = raw[: error.start].decode("utf-8")
         raise unusable(file, "not UTF-8 text", at=_after(before)) from None
     if found := _UNPRINTABLE.search(text):
-        problem = f"a control character (U+{ord(found[0]):04X})"
-        raise unusable(file, problem, at=_after(text[: found.start()]))
+        raise unusable(file, _control(found), at=_after(text[: found.start()]))
     return text
+
+
+def _control(found: re.Match[str]) -> str:
+    return f"a control character (U+{ord(found[0]):04X})"
 
 
 def _after(text: str) -> SourcePosition:
@@ -289,6 +292,9 @@ def _scalar(source: Source, node: yaml.ScalarNode, path: Path) -> Any:
     problem, hint = "tags (!name) are not supported", ""
     match node.tag.removeprefix(_TAG):
         case "str" | "timestamp" | "value" | "merge":
+            if found := _UNPRINTABLE.search(node.value):  # from an escape, as in "\0"
+                source.problems.append(source.problem(path, _control(found)))
+                return node.value
             if path[-1:] == ("env",) or not _VARIABLE.search(node.value):
                 return node.value
             problem, hint = _NOT_EXPANDED
