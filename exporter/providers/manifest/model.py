@@ -115,7 +115,7 @@ class CallBudget(BaseModel):
 
 
 class ManifestRate(BaseModel):
-    """How fast an API may be called; a target's own settings take precedence."""
+    """How fast an API may be called; a target may set its own ``requests_per_second``."""
 
     model_config = Strict
 
