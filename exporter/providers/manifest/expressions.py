@@ -261,6 +261,13 @@ def has_whole_hours(zone: str) -> bool:
     return not any((at.utcoffset() or timedelta()) % timedelta(hours=1) for at in _middays(zone))
 
 
+def repeated_ms(at_ms: int, zone: str) -> int | None:
+    """Return the later instant with the local time of ``at_ms``; None if there is none."""
+    local = datetime.fromtimestamp(at_ms / SECOND_MS, ZoneInfo(zone))
+    later_ms = instant_ms(local.replace(fold=1))
+    return later_ms if later_ms > at_ms else None
+
+
 def changes_clock(zone: str) -> bool:
     """Return whether ``zone`` changes its clock in a year, as for summer time or Ramadan."""
     return len({at.utcoffset() for at in _middays(zone)}) > 1

@@ -24,6 +24,7 @@ from exporter.model.samples import (
     floor_to,
 )
 from exporter.providers.base.rows import Rows
+from exporter.providers.manifest.expressions import repeated_ms
 from exporter.providers.manifest.program import (
     CompiledQuery,
     ReadField,
@@ -137,6 +138,10 @@ class Collector:
     _records: dict[str, tuple[RowContext, int]] = field(default_factory=dict)
     _amounts: defaultdict[Amount, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
     _shown: set[tuple[str, tuple[str, ...], int]] = field(default_factory=set)
+    _zone: str | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._zone = self.query.local_zone
 
     def add(self, answers: Sequence[Any], part: Window) -> None:
         """Add the answers for ``part``; rows outside it belong to another request."""
@@ -146,12 +151,13 @@ class Collector:
             return
         buckets = dict[int, int | None]()
         unique = shape == "buckets" and self.query.one_a_bucket
+        twice = set[int]()
         for context in contexts(program, answers, program.at_level):
             at_ms = self._at(context)
-            if unique and at_ms in buckets:
-                raise SchemaError(f"{self.query.name}: duplicate bucket")
             if at_ms not in buckets:
                 buckets[at_ms] = self._bucket(at_ms, part)
+            elif unique:
+                self._check_repeated(at_ms, twice)
             bucket_ms = buckets[at_ms]
             if bucket_ms is None:
                 continue
@@ -171,10 +177,26 @@ class Collector:
         start_ms = floor_to(at_ms, step_ms)
         near = Window(part.start_ms - step_ms, part.end_ms + step_ms)
         self.far += not near.holds(at_ms)  # it was not requested
+        later_ms = self._later_ms(at_ms)
+        if later_ms is not None and part.holds(later_ms):
+            self.present.add(floor_to(later_ms, step_ms))
         if not part.holds(at_ms if shape == "records" else start_ms):
             return None
         self.rows.drift["unexpected_type"] += shape == "buckets" and at_ms != start_ms
         return start_ms
+
+    def _check_repeated(self, at_ms: int, twice: set[int]) -> None:
+        """Note in ``twice`` the second row of an instant; raise ``SchemaError`` if it is an error.
+
+        A clock change repeats an hour, whose two rows have one local time.
+        """
+        if at_ms in twice or self._later_ms(at_ms) is None:
+            raise SchemaError(f"{self.query.name}: duplicate bucket")
+        twice.add(at_ms)
+
+    def _later_ms(self, at_ms: int) -> int | None:
+        """Return the later instant that rows with the local time of ``at_ms`` may have, too."""
+        return None if self._zone is None else repeated_ms(at_ms, self._zone)
 
     def _add_range(self, answers: Sequence[Any], part: Window) -> None:
         program, inclusive = self.query.program, self.query.settings.window.end
@@ -263,6 +285,8 @@ class Collector:
     def _show(
         self, feed: RowFeed, labels: tuple[str, ...], bucket_ms: int, row: RowContext
     ) -> None:
+        if self._later_ms(bucket_ms) is not None:
+            return  # a bucket of two hours: no gauge of an hour shows it
         if feed.exact:
             amount = _amount(feed, row, self.lacking)
             value = None if amount is None else float(amount)

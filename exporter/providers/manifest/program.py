@@ -16,7 +16,12 @@ from exporter.errors import SchemaError
 from exporter.model.query import LabelRule
 from exporter.model.samples import LARGEST_EXACT, Family, Series
 from exporter.providers.base.rows import Labels
-from exporter.providers.manifest.expressions import ExpressionError, Step
+from exporter.providers.manifest.expressions import (
+    ExpressionError,
+    Step,
+    changes_clock,
+    parse,
+)
 from exporter.providers.manifest.model import ManifestQuery
 
 LARGEST = 10**30
@@ -346,6 +351,17 @@ class CompiledQuery:
         labels, feeds = Labels(self.label_rules, sys.maxsize), self.program.feeds
         known = [(feed, feed.constants) for feed in feeds]
         return {labels.series(f.family, *c): f for f, c in known if c is not None}
+
+    @property
+    def local_zone(self) -> str | None:
+        """Return the zone whose clock change repeats an hour of the buckets; None: none does."""
+        at, zone = (
+            self.settings.at and parse(self.settings.at).instant,
+            self.settings.window.timezone,
+        )
+        local = at and (at.name == "iso" or (at.name == "strptime" and "%z" not in at.argument))
+        buckets = self.settings.shape == "buckets"
+        return zone if buckets and local and changes_clock(zone) else None
 
     @property
     def one_a_bucket(self) -> bool:

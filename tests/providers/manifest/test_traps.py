@@ -740,8 +740,22 @@ def test_the_hour_that_a_clock_change_repeats_counts_in_the_first_of_both() -> N
 
     assert [(at_ms - end_ms) // HOUR_MS for _, at_ms, _ in found.counts] == [-3, -1]
     assert [value for _, _, value in found.counts] == [2, 1]
+    for missing in ("zero", "error"):
+        alone = loaded(query | {"missing": missing})
+        (found,) = readings(alone, Api({"data": rows}), window, end_ms)
+        assert [value for _, _, value in found.counts] == [2, 1]
+        for again in (rows[0], rows[2]):  # a third row, and an hour that is not repeated
+            with pytest.raises(SchemaError, match="duplicate bucket"):
+                readings(alone, Api({"data": [*rows, again]}), window, end_ms)
+    users = loaded(query | {"gauge": {"chatbot_active_users": DISTINCT}})
+    (found,) = readings(
+        users, Api({"data": [each | {"users": 5} for each in rows]}), window, end_ms
+    )
+    assert [each.window.start_ms - end_ms for each in found.buckets] == [-HOUR_MS]
+    offset = [{"at": f"2026-10-25 02+0{hours}00", "sent": 1} for hours in (2, 2, 1)]
+    known = loaded(query | {"at": "row.at|strptime:%Y-%m-%d %H%z"})
     with pytest.raises(SchemaError, match="duplicate bucket"):
-        readings(loaded(query), Api({"data": rows}), window, end_ms)
+        readings(known, Api({"data": offset}), window, end_ms)
 
 
 LOCAL = "strptime:%Y-%m-%d %H:%M"
