@@ -300,6 +300,8 @@ def _update(
     meaning = spec.fingerprint, encode_label_rules(spec)
     if row.fingerprint != spec.fingerprint or stood_in:
         _rebase(tx, row.id, **_columns(spec))
+        if row.epoch_ms is not None:  # a stream's history counted before, perhaps without ids
+            set_query(tx, row.id, ids_from_ms=now_ms)
     elif _split(row.label_rules)[0] == meaning[1]:
         pass  # what was read under other rules is read again
     elif _touched(tx, row, spec, families):

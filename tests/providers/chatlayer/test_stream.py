@@ -180,6 +180,26 @@ def test_history_counts_the_same_in_either_mode(mode: str, begin: Open) -> None:
     assert care.counted("retracted_total") == care.counted("revisions_total") == 0
 
 
+@pytest.mark.parametrize(("before", "after"), [("ids", "recount"), ("recount", "ids")])
+def test_history_counts_once_when_the_mode_changes(before: str, after: str, begin: Open) -> None:
+    care = begin(
+        first=False,
+        start="history",
+        stream={"mode": before},
+        bots=[{"id": "b7x2k9", "alias": "care", "versions": ["LIVE"]}],
+    )
+    care.happen(count=30, ago=10 * HOUR)
+    care.wait(HOUR)
+    care.poll()
+    care.read_past()
+
+    care.reconfigure(stream={"mode": after})
+    care.poll()
+    care.read_past()
+
+    assert care.events() == 30
+
+
 def test_recount_keeps_hours_that_the_api_no_longer_has_and_records_the_gap(begin: Open) -> None:
     care = begin(stream={"mode": "recount", "max_age": "24h"})
     gone = care.happen(count=40, ago=-10 * MINUTE)
