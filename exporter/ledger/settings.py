@@ -297,21 +297,27 @@ def _update(
         set_query(tx, row.id, start_mode=_start_mode(spec))
     if row.state != "active":
         set_query(tx, row.id, state="active", state_ms=now_ms)
-    meaning = spec.fingerprint, encode_label_rules(spec)
+    rules = encode_label_rules(spec)
     if row.fingerprint != spec.fingerprint or stood_in:
-        _rebase(tx, row.id, **_columns(spec))
-        if row.epoch_ms is not None:  # a stream's history counted before, perhaps without ids
-            set_query(tx, row.id, ids_from_ms=now_ms)
-    elif _split(row.label_rules)[0] == meaning[1]:
-        pass  # what was read under other rules is read again
-    elif _touched(tx, row, spec, families):
-        _end_past(tx, row.id, rebased=False)
-    else:
-        set_query(tx, row.id, label_rules=meaning[1])
+        # What a stream counted before, it perhaps counted without ids.
+        known_ms = row.ids_from_ms if row.epoch_ms is None else now_ms
+        _rebase(tx, row.id, **_columns(spec), ids_from_ms=known_ms)
+    elif _split(row.label_rules)[0] != rules:  # else what was read under others is read again
+        _change_label_rules(tx, row, spec, families)
     if row.name != spec.name:  # its labels may be those of the old name
         tx.execute(sa.delete(gauge).where(gauge.c.query_id == row.id))
     before = row.state, row.name, row.fingerprint, row.label_rules
-    return before != ("active", spec.name, *meaning)
+    return before != ("active", spec.name, spec.fingerprint, rules)
+
+
+def _change_label_rules(
+    tx: sa.Connection, row: sa.Row[Any], spec: QuerySpec, families: Mapping[str, Family]
+) -> None:
+    """Have the past read again under new label rules, which are in force if they change no series."""
+    if _touched(tx, row, spec, families):
+        _end_past(tx, row.id, rebased=False)
+    else:
+        set_query(tx, row.id, label_rules=encode_label_rules(spec))
 
 
 def _end_past(tx: sa.Connection, query_id: int, *, rebased: bool) -> None:
