@@ -57,6 +57,7 @@ def check(url: str, clock: Clock) -> list[str]:
     Checks P2, and the part of P13 about gaps (specification: invariants.md).
     """
     with unused(url, clock) as opened, opened.engine.connect() as tx:
+        engine.allow_minutes(tx)
         return [*_wrong_counters(tx), *_wrong_gaps(tx)]
 
 
@@ -77,6 +78,8 @@ def unused(url: str, own: Clock, *, new: bool = False) -> Iterator[Opened]:
             if replicas.any_alive(tx, clock.now_ms()):
                 raise LedgerError(f"{opened.place}: an exporter runs on it; stop it first")
         yield opened
+    except sa.exc.SQLAlchemyError as error:
+        raise LedgerError(f"the ledger cannot be used: {engine.cause(error)}") from error
     finally:
         opened.close()
 

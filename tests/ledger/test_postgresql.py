@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from exporter.clock import SystemClock
 from exporter.errors import LedgerError
-from exporter.ledger import engine, postgresql, tables
+from exporter.ledger import engine, postgresql, tables, transfer
 from exporter.ledger.store import Ledger
 from exporter.ledger.transactions import PAUSE_S
 from exporter.model.families import NORMALISED
@@ -209,6 +209,23 @@ def test_a_migration_may_take_longer(
     monkeypatch.setattr(engine, "_upgrade", slow)
 
     open_at(postgresql_server.url(postgresql_server.database())).close()
+
+
+def test_a_check_may_take_longer_and_says_why_it_fails(
+    postgresql_server: PostgreSQL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = postgresql_server.url(postgresql_server.database())
+    open_at(url).close()
+    monkeypatch.setitem(postgresql.TRANSACTION_MS, "statement_timeout", 300)
+
+    def check(statement: str) -> list[str]:
+        asked = lambda tx: [*tx.execute(sa.text(statement)).scalars()][:0]  # noqa: E731
+        monkeypatch.setattr(transfer, "_wrong_gaps", asked)
+        return transfer.check(url, CLOCK)
+
+    assert check("SELECT pg_sleep(1.5)") == []
+    with pytest.raises(LedgerError, match='cannot be used: column "nothing" does not exist'):
+        check("SELECT nothing")
 
 
 def test_counts_survive_the_silence(ledger: Ledger, way: Way) -> None:
