@@ -6,7 +6,7 @@ moves the floor; and by new settings, which update ``state_ms`` or end the epoch
 """
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ from exporter.ledger.rows import Applied, ApplyInput, Counts, LastReading, unrea
 from exporter.ledger.rules import Bucket, Frame, Key
 from exporter.ledger.tables import gap, set_query
 from exporter.model.query import Past, PastMode
-from exporter.model.samples import SECOND_MS, Series, Window, floor_to
+from exporter.model.samples import SECOND_MS, Window, floor_to
 
 CONFIRMATIONS = 2
 """How many more polls must repeat a collapse before it is counted."""
@@ -29,14 +29,12 @@ CONFIRMATIONS = 2
 class _Counted(NamedTuple):
     """The result of counting a reading's buckets.
 
-    ``dropped``: a cap left some series without a place of its own. ``freed``: some may have left
-    the overflow for a place of their own. ``held``: the reading looks like a collapse, so no bucket
-    was changed.
+    ``dropped``: a cap left some series without a place of its own. ``held``: the reading looks like
+    a collapse, so no bucket was changed.
     """
 
     self_counts: Counts
     dropped: bool = False
-    freed: bool = False
     held: bool = False
 
 
@@ -57,17 +55,17 @@ def apply_reading(given: ApplyInput) -> tuple[Applied, LastReading | None]:
         _hide_unreachable(given, loaded)
         counts += sketches.store(given, counted)
         return _applied(given, counts + _move_on(given)), None
-    last, freed = _last_reading(given), False
+    last = _last_reading(given)
     if last is not None and last.repeats(given.last_reading) and not given.label_rules_changed:
         counts = counters.write_off_aged(given)
     else:
         found = _count_buckets(given)
-        counts, freed = found.self_counts, found.freed
+        counts = found.self_counts
         if found.held:
             set_query(given.tx, given.query.id, quarantine=given.query.quarantine + 1)
             return _applied(given, counts, held=True), None
         last = None if found.dropped else last
-    return _applied(given, counts + gauges.store(given) + _move_on(given, freed=freed)), last
+    return _applied(given, counts + gauges.store(given) + _move_on(given)), last
 
 
 def _apply_slice(given: ApplyInput, past: Past) -> Applied:
@@ -96,23 +94,21 @@ def _last_reading(given: ApplyInput) -> LastReading | None:
 
 def _count_buckets(given: ApplyInput) -> _Counted:
     """Count the reading's buckets, or hold back a suspected collapse."""
-    reading = given.reading
-    if given.is_first:
+    reading, first = given.reading, given.is_first
+    if first:
         _check_whole(given)
     floor_ms = _counted_from_ms(given)
     loaded = counters.load_series(given)
     room = counters.room(given, loaded)
     places = rules.place(reading.counts, given.families, room)
     values = rules.sum_counts(reading.counts, places, loaded.ids, floor_ms)
-    known = counters.load_buckets(
-        given, Window(max(reading.window.start_ms, floor_ms), reading.window.end_ms)
-    )
-    freed = _freed(given, loaded, places.values() - loaded.ids.keys())
+    window = Window(max(reading.window.start_ms, floor_ms), reading.window.end_ms)
+    known = counters.load_buckets(given, window)
     # A series that now covers other raw values cannot be compared with its former buckets.
-    others = _rebased(given, loaded) | freed
-    same = {key: old for key, old in known.items() if key[0] not in others} if others else known
+    rebased = _rebased(given, loaded)
+    same = {key: old for key, old in known.items() if key[0] not in rebased} if rebased else known
     empty = not any(value for _, _, value in reading.counts)
-    collapse = not given.is_first and rules.looks_collapsed(
+    collapse = not first and rules.looks_collapsed(
         same, values, empty=empty, per_unit=_per_unit(given, loaded)
     )
     counts = given.count_dropped(room.dropped)
@@ -126,7 +122,7 @@ def _count_buckets(given: ApplyInput) -> _Counted:
     counts += counters.write(given, created, merged, forgive=collapse)
     counts += given.count_query("provider_resets_total", int(collapse))
     _hide_unreachable(given, created)
-    return _Counted(counts, dropped=bool(room.dropped), freed=bool(freed))
+    return _Counted(counts, dropped=bool(room.dropped))
 
 
 def _to_merge(
@@ -160,37 +156,10 @@ def _rebased(given: ApplyInput, loaded: LoadedSeries) -> frozenset[int]:
     """Return the series that cover other raw values than at the last poll."""
     if not given.label_rules_changed:
         return frozenset()
-    new = {loaded.ids[each] for each in _new(given, loaded)}
+    since_ms = given.query.last_success_ms or 0  # a poll that broke off may have created some, too
+    new = {number for number, row in loaded.rows.items() if row.created_ms > since_ms}
     stored = given.query.label_rules
     return settings.rebased_series(stored, given.spec, loaded.ids, given.families, new)
-
-
-def _new(given: ApplyInput, loaded: LoadedSeries) -> set[Series]:
-    """Return the series created since the last success, perhaps by a poll that broke off."""
-    since_ms = given.query.last_success_ms or 0
-    return {
-        each for each, number in loaded.ids.items() if loaded.rows[number].created_ms > since_ms
-    }
-
-
-def _freed(
-    given: ApplyInput, loaded: LoadedSeries, coming: Collection[Series] = ()
-) -> frozenset[int]:
-    """Return overflow series with units that may be those of new series, and these series.
-
-    A place becomes free when a gauge leaves its list; what comes first then was in the overflow.
-    """
-    new = _new(given, loaded)
-    full = {
-        each: number
-        for each in new.union(coming)
-        if (series := rules.overflow(each, given.families[each[0]])) not in new
-        and (number := loaded.ids.get(series)) is not None
-    }
-    counted = counters.with_units(given, set(full.values()))
-    return counted | {
-        loaded.ids[each] for each in full if each in loaded.ids and full[each] in counted
-    }
 
 
 def _frame(given: ApplyInput, loaded: LoadedSeries) -> Frame:
@@ -204,7 +173,7 @@ def _frame(given: ApplyInput, loaded: LoadedSeries) -> Frame:
         settle_ms=spec.settle_ms,
         baseline=row.epoch_ms is None and not _history_counts(given),
         last_read_ms=row.last_read_ms,
-        rebased=_rebased(given, loaded) | _freed(given, loaded) | loaded.adopted,
+        rebased=_rebased(given, loaded) | loaded.adopted,
         per_unit=_per_unit(given, loaded),
     )
 
@@ -221,12 +190,12 @@ def _history_counts(given: ApplyInput) -> bool:
     return given.spec.history and given.query.last_read_ms is None
 
 
-def _move_on(given: ApplyInput, *, freed: bool = False) -> Counts:
+def _move_on(given: ApplyInput) -> Counts:
     """Advance cursor, epoch and floor; record the gap of a resumed or rebased query."""
     row, reading = given.query, given.reading
     cursor_ms = _cursor_ms(given)
     columns = _memo(given) | {
-        "floor_ms": _floor_ms(given, freed=freed),
+        "floor_ms": _floor_ms(given),
         "cursor_ms": max(cursor_ms, row.cursor_ms or cursor_ms),
     }
     if row.floor_ms is None:
@@ -240,7 +209,7 @@ def _move_on(given: ApplyInput, *, freed: bool = False) -> Counts:
         }
         if given.label_rules_changed:
             columns["label_rules"] = settings.with_all_read(row.label_rules, given.spec, given.kept)
-        if row.epoch_ms is None or given.label_rules_changed or freed:
+        if row.epoch_ms is None or given.label_rules_changed:
             slices.begin(given, columns["floor_ms"], counts=_history_counts(given))
     elif given.label_rules_changed:
         columns["label_rules"] = settings.with_partly_read(row.label_rules, given.spec)
@@ -250,16 +219,15 @@ def _move_on(given: ApplyInput, *, freed: bool = False) -> Counts:
     return _record_gap(given, cursor_ms)
 
 
-def _floor_ms(given: ApplyInput, *, freed: bool) -> int:
+def _floor_ms(given: ApplyInput) -> int:
     """Return where counting begins: the start of the first poll, or of the first with new labels.
 
-    Older buckets were counted under the old labels, or in the overflow that some series left;
-    reading them again would count them twice.
+    Older buckets were counted under the old labels; reading them again would count them twice.
     """
     row, start_ms = given.query, given.reading.window.start_ms
     if row.floor_ms is None:
         return start_ms
-    begins = given.first and not given.spec.stream and (given.label_rules_changed or freed)
+    begins = given.first and not given.spec.stream and given.label_rules_changed
     return max(row.floor_ms, start_ms) if begins else int(row.floor_ms)
 
 

@@ -1,7 +1,7 @@
 """Loads series and buckets once per reading, places series under the caps, writes them back."""
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -172,18 +172,6 @@ def load_buckets(given: ApplyInput, window: Window) -> dict[Key, Bucket]:
         (number, start_ms): Bucket(obs, base)
         for number, start_ms, obs, base in given.tx.execute(known)
     }
-
-
-def with_units(given: ApplyInput, numbers: Collection[int]) -> frozenset[int]:
-    """Return which of the series ``numbers`` have units in a bucket after the floor."""
-    if not numbers:
-        return frozenset()
-    units = (
-        sa.select(bucket.c.series_id)
-        .where(bucket.c.series_id.in_(numbers), bucket.c.obs > 0)
-        .where(bucket.c.start_ms >= (given.query.floor_ms or 0))
-    )
-    return frozenset(given.tx.execute(units.distinct()).scalars())
 
 
 def write(

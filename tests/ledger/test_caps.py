@@ -1,24 +1,19 @@
 """Past a cap nothing is lost: what has no place is counted in ``other``."""
 
-from collections.abc import Sequence
-
 import pytest
 
-from exporter.ledger.rows import Applied
 from exporter.ledger.rules import overflow
-from exporter.model.families import ACTIVE_USERS, FLOW_TRIGGERS, INTERACTIONS, TOP_INTENT_MATCHES
+from exporter.model.families import ACTIVE_USERS, FLOW_TRIGGERS, INTERACTIONS
 from exporter.model.samples import (
     HOUR_MS,
     Family,
     GaugeRow,
     MetricType,
-    Series,
     Window,
     floor_to,
 )
 from tests.ledger.conftest import Start
 from tests.support.builders import spec
-from tests.support.driver import Hours
 from tests.support.virtual import START_MS
 
 CAMPAIGN_LABELS = ("provider", "target", "project", "campaign", "source")
@@ -92,29 +87,3 @@ def test_counters_and_gauges_of_a_target_share_its_places(start: Start, cap: str
     assert len(driver.shown(ACTIVE_USERS.name)) == 1
     assert driver.counters().keys() == {"web", "sms", "other"}
     assert driver.dropped() == {f"{cap.removesuffix('_cap')}_limit"}
-
-
-def test_what_leaves_the_overflow_for_a_free_place_counts_no_history(start: Start) -> None:
-    hours = {(name, HOUR - n * HOUR_MS): 500.0 for name in ("web", "sms") for n in range(2)}
-    listed = [(TOP_INTENT_MATCHES.name, ("shop", "", name, "trailing_1d")) for name in ("a", "b")]
-    driver = start(target_cap=3, lookback_ms=2 * HOUR_MS)
-
-    def poll(hours: Hours, listed: Sequence[Series] = ()) -> Applied:
-        window = driver.window(claim := driver.claim())
-        lists = [GaugeRow(each, window, 1.0) for each in listed]
-        of = frozenset({TOP_INTENT_MATCHES.name})
-        return driver.poll(hours, claim=claim, lists=lists, lists_of=of)
-
-    poll({}, listed)
-    poll(hours, listed)
-    poll(hours)
-    driver.clock.step(HOUR_MS)
-    before = driver.claim()
-    driver.end(before, held=True)
-    held = poll(hours).held
-    poll(hours | {("sms", HOUR): 503.0, ("fax", HOUR): 4.0})
-
-    assert driver.counters() == {"web": 1000, "other": 1000 + 4, "sms": 3}
-    assert not held
-    assert (driver.claim().floor_ms or 0) > (before.floor_ms or 0)
-    assert driver.counted("retracted_total") == driver.counted("written_off_total") == 0
