@@ -158,12 +158,12 @@ class ManifestOptions(TargetOptions):  # noqa: PLW1641 - its dicts have no hash
         return lookback_ms, self.settle if "settle" in given else window.settle
 
     def settles_late(self) -> bool:
-        """Return whether a time that the target gives makes its lookback shorter than settle."""
+        """Return whether the target gives a settle that is longer than its lookback, or a query's."""
         times = [
             self.times(self.manifest.queries[name].settings.window)
             for name in self.queries or self.manifest.queries
         ]
-        given = not {"lookback", "settle"}.isdisjoint(self.model_fields_set)
+        given = "settle" in self.model_fields_set
         return given and any(settle_ms > lookback_ms for lookback_ms, settle_ms in times)
 
     def __eq__(self, other: object) -> bool:

@@ -538,7 +538,7 @@ def test_an_account_or_a_family_that_cannot_be_is_refused(
     [
         ({"lookback": "7d"}, {"settle": "3d"}, True),
         ({"lookback": "7d"}, {"settle": "8d"}, False),
-        ({"settle": "26h"}, {"lookback": "24h"}, False),
+        ({"settle": "26h"}, {"lookback": "24h"}, True),  # as in defaults for all targets
         ({"settle": "26h"}, {"lookback": "26h"}, True),
         ({"settle": "26h", "lookback": "2h"}, {}, True),  # a warning: the manifest says so
     ],
