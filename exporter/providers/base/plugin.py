@@ -1,5 +1,6 @@
 """The plugin interface: what a provider is given, and what it returns."""
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -162,6 +163,12 @@ def spec_for(
 def key_of(secret: Secret) -> str:
     """Return the current key; raise ``Unauthorized`` if it is unreadable, or no request can carry it."""
     return hide(secret.read())
+
+
+def budget_name(provider: str, account: str) -> str:
+    """Return the name of an account's call budget; it does not disclose what ``account`` holds."""
+    digest = hashlib.blake2b(account.encode(), digest_size=16, person=b"account")
+    return f"{provider}/{digest.hexdigest()}"
 
 
 def bearer(secret: Secret) -> Mapping[str, str]:

@@ -1,7 +1,6 @@
 """A target that a manifest describes: its settings, and what its requests take from them."""
 
 import base64
-import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from http import HTTPStatus
@@ -31,7 +30,7 @@ from exporter.logs import hide
 from exporter.model.numbers import parse_number
 from exporter.model.samples import DAY_MS, SECOND_MS, Family
 from exporter.providers.base.options import check_distinct
-from exporter.providers.base.plugin import key_of
+from exporter.providers.base.plugin import budget_name, key_of
 from exporter.providers.manifest import loader
 from exporter.providers.manifest.expressions import ExpressionError
 from exporter.providers.manifest.loader import LoadedManifest
@@ -240,9 +239,7 @@ class ManifestAccount:
             secrets = repr(sorted(self.read().values()))
         except Unauthorized:
             secrets = repr(sorted(map(repr, self.options.secrets.values())))
-        account = f"{self.options.base_url}\n{secrets}".encode()
-        digest = hashlib.blake2b(account, digest_size=16, person=b"account")
-        return f"manifest/{digest.hexdigest()}"
+        return budget_name("manifest", f"{self.options.base_url}\n{secrets}")
 
     def given(self, secrets: Mapping[str, str]) -> Substitutes:
         """Return what texts outside a request may name."""

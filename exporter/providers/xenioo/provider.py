@@ -43,7 +43,14 @@ from exporter.model.samples import (
     ceil_to,
     floor_to,
 )
-from exporter.providers.base.plugin import LabelSettings, Provider, Query, key_of, spec_for
+from exporter.providers.base.plugin import (
+    LabelSettings,
+    Provider,
+    Query,
+    budget_name,
+    key_of,
+    spec_for,
+)
 from exporter.providers.xenioo import mapping
 from exporter.providers.xenioo.mapping import GroupMode, closed_day, day_window
 
@@ -323,7 +330,7 @@ def account_name(account_key: Secret) -> str:
         key = key_of(account_key)
     except Unauthorized:
         key = repr(account_key)
-    return "xenioo/" + hashlib.blake2b(key.encode(), digest_size=16, person=b"account").hexdigest()
+    return budget_name("xenioo", key)
 
 
 def queries(options: XeniooOptions, settings: LabelSettings) -> list[Query]:
