@@ -99,7 +99,9 @@ class PollContext:
             self.telemetry.add(counted(done))
             return done
 
-        return await asyncio.shield(committing())
+        commit = asyncio.ensure_future(committing())
+        commit.add_done_callback(_retrieve)
+        return await asyncio.shield(commit)
 
     def failed(
         self, spec: QuerySpec, error: ProviderError | LedgerError, *, streak: int, backoff_ms: int
@@ -111,6 +113,12 @@ class PollContext:
         return schedule.after_failure(
             spec, error, streak=streak, backoff_ms=backoff_ms, now_ms=now_ms, rng=rng
         )
+
+
+def _retrieve(commit: asyncio.Future[T]) -> None:
+    """Take the exception of a commit, for which a cancelled poll does not wait."""
+    if not commit.cancelled():
+        commit.exception()
 
 
 async def poll(context: PollContext, scheduled: ScheduledQuery, claim: Claim) -> PollResult:

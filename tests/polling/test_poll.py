@@ -1,6 +1,7 @@
 """One poll, where its answer cannot be kept."""
 
 import asyncio
+import gc
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from dataclasses import replace
@@ -96,7 +97,11 @@ async def cut_off(
         result: asyncio.Future[T] = loop.create_future()
 
         def end() -> None:
-            found = call()
+            try:
+                found = call()
+            except ClaimLost as lost:
+                result.set_exception(lost)
+                return
             if not result.cancelled():
                 result.set_result(found)
 
@@ -172,6 +177,23 @@ def test_what_the_ledger_counts_for_a_poll_that_is_cut_off_is_counted_here_too(
 
     assert counted
     assert {key: telemetry.counts["shop"].get(key) for key in counted} == counted
+
+
+def test_a_commit_that_fails_after_its_poll_was_cut_off_is_nobodys_error(
+    driver: LedgerDriver,
+) -> None:
+    async def read(_api: ApiClient, ask: PollRequest) -> Readings:
+        yield Reading(ask.window)
+
+    async def once(context: PollContext, query: ScheduledQuery) -> list[object]:
+        reported = list[object]()
+        asyncio.get_running_loop().set_exception_handler(lambda _, about: reported.append(about))
+        claim = replace(driver.claim(), token=0)  # another replica has taken the query
+        await cut_off(context, lambda cut: poll(cut, query, claim))
+        gc.collect()
+        return reported
+
+    assert ran(driver, read, once)[0] == []
 
 
 def test_rows_of_a_poll_are_all_that_was_read(driver: LedgerDriver) -> None:
