@@ -97,15 +97,17 @@ def test_a_ledger_of_schema_1_shows_the_same_after_its_migration(
 def test_a_stream_of_schema_7_does_not_count_again_what_it_has_forgotten(
     start: Start, tmp_path: Path
 ) -> None:
-    driver = start(stream=True, ids_kept_ms=HOUR_MS)
+    driver = start(stream=True)
     driver.poll(watermark_ms=START_MS)
-    events = [Event(bytes([n]) * 16, START_MS + n * HOUR_MS, (received("web"),)) for n in range(4)]
+    times = range(START_MS, START_MS + 80 * HOUR_MS, 20 * HOUR_MS)
+    events = [Event(bytes([n]) * 16, at_ms, (received("web"),)) for n, at_ms in enumerate(times)]
     for each in events:
         driver.poll(events=[each], watermark_ms=each.at_ms)
+        driver.clock.step(20 * HOUR_MS)
     driver.close()
     rewrite_as_schema(7, driver.url, tmp_path)
 
-    driver.open(replace(driver.spec, ids_kept_ms=DAY_MS))
+    driver.open(replace(driver.spec, ids_kept_ms=9 * DAY_MS))
     driver.poll(events=events, watermark_ms=events[-1].at_ms)
 
     assert driver.counter("web") == 4
