@@ -6,7 +6,6 @@ moves the floor; and by new settings, which update ``state_ms`` or end the epoch
 """
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -16,8 +15,9 @@ import sqlalchemy as sa
 from exporter.errors import SchemaError
 from exporter.ledger import counters, gauges, rules, settings, sketches, slices, streams
 from exporter.ledger.counters import LoadedSeries
+from exporter.ledger.hours import MEASURES
 from exporter.ledger.rows import Applied, ApplyInput, Counts, LastReading, unread_since
-from exporter.ledger.rules import Bucket, Frame, Key
+from exporter.ledger.rules import Frame
 from exporter.ledger.tables import gap, set_query
 from exporter.model.query import Past, PastMode
 from exporter.model.samples import SECOND_MS, Window, floor_to
@@ -118,20 +118,11 @@ def _count_buckets(given: ApplyInput) -> _Counted:
     if created is not loaded:
         values = rules.sum_counts(reading.counts, places, created.ids, floor_ms)
     slices.compare(given, known, values, created)
-    merged = rules.merge(*_to_merge(given, known, values), _frame(given, created))
+    merged = rules.merge(known, values, _frame(given, created))
     counts += counters.write(given, created, merged, forgive=collapse)
     counts += given.count_query("provider_resets_total", int(collapse))
     _hide_unreachable(given, created)
     return _Counted(counts, dropped=bool(room.dropped))
-
-
-def _to_merge(
-    given: ApplyInput, known: Mapping[Key, Bucket], values: Mapping[Key, float]
-) -> tuple[Mapping[Key, Bucket], Mapping[Key, float]]:
-    """Leave out what a history that counts has read before; it began again under new labels."""
-    if given.past is None or given.past.mode is not PastMode.COUNT:
-        return known, values
-    return {}, {key: value for key, value in values.items() if key not in known}
 
 
 def _check_whole(given: ApplyInput) -> None:
@@ -156,8 +147,9 @@ def _rebased(given: ApplyInput, loaded: LoadedSeries) -> frozenset[int]:
     """Return the series that cover other raw values than at the last poll."""
     if not given.label_rules_changed:
         return frozenset()
-    since_ms = given.query.last_success_ms or 0  # a poll that broke off may have created some, too
-    new = {number for number, row in loaded.rows.items() if row.created_ms > since_ms}
+    # A poll that broke off may have created some, too; the clock may have stepped back since.
+    since_ms = min((given.query.last_success_ms or 0) + 1, given.started_ms)
+    new = {number for number, row in loaded.rows.items() if row.created_ms >= since_ms}
     stored = given.query.label_rules
     return settings.rebased_series(stored, given.spec, loaded.ids, given.families, new)
 
@@ -242,15 +234,21 @@ def _cursor_ms(given: ApplyInput) -> int:
 def _unread(given: ApplyInput) -> dict[str, int]:
     """Return since when each family has not been read, of those that the poll's end lacks."""
     before, start_ms = unread_since(given.query), given.reading.window.start_ms
-    return {
-        family: max(start_ms, before.get(family, given.query.cursor_ms or start_ms))
-        for family in sorted(given.reading.kept)
-    }
+    if not given.first:  # earlier parts have read what lies before this one
+        return dict.fromkeys(sorted(given.reading.kept), start_ms)
+    cursor_ms = given.query.cursor_ms or start_ms
+    return {family: before.get(family, cursor_ms) for family in sorted(given.reading.kept)}
 
 
 def _memo(given: ApplyInput) -> dict[str, Any]:
     memo = given.reading.memo
     return {} if memo is None else {"memo": msgspec.json.encode(memo).decode()}
+
+
+def _read_again(given: ApplyInput) -> list[int]:
+    """Return since when measures of engagement that this poll reads again had not been read."""
+    before = unread_since(given.query).items() if given.first else ()
+    return [ms for name, ms in before if name in MEASURES and name not in given.reading.kept]
 
 
 def _record_gap(given: ApplyInput, cursor_ms: int) -> Counts:
@@ -263,8 +261,7 @@ def _record_gap(given: ApplyInput, cursor_ms: int) -> Counts:
         lost = Window(row.watermark_ms or start_ms, start_ms)
     else:
         # Unsettled hours between two parts of one poll are no gap: they are read again.
-        unread = unread_since(row).values() if given.first else ()
-        from_ms = min([row.cursor_ms or start_ms, *unread])
+        from_ms = min([row.cursor_ms or start_ms, *_read_again(given)])
         lost = Window(from_ms, min(start_ms, cursor_ms))
     if lost.length_ms <= 0:
         return []

@@ -315,23 +315,19 @@ def _change_label_rules(
 ) -> None:
     """Have the past read again under new label rules, which are in force if they change no series."""
     if _touched(tx, row, spec, families):
-        _end_past(tx, row.id, rebased=False)
+        _end_past(tx, row.id)
     else:
         set_query(tx, row.id, label_rules=encode_label_rules(spec))
 
 
-def _end_past(tx: sa.Connection, query_id: int, *, rebased: bool) -> None:
-    """Discard the progress of a query's past, except of a history that counts.
-
-    The next success reads that again under the new labels. With a new meaning it ends here.
-    """
+def _end_past(tx: sa.Connection, query_id: int) -> None:
+    """Discard the progress of a query's past; a history that counts ends with what was read."""
     mine = slices.c.query_id == query_id
     found = sa.select(slices.c.mode, query.c.floor_ms).join(query).where(mine)
     mode, floor_ms = tx.execute(found).one_or_none() or (None, 0)
-    if rebased and mode == PastMode.COUNT:
+    if mode == PastMode.COUNT:
         join_history(tx, query_id, floor_ms)
-    if rebased or mode != PastMode.COUNT:
-        tx.execute(sa.delete(slices).where(mine))
+    tx.execute(sa.delete(slices).where(mine))
 
 
 def join_history(tx: sa.Connection, query_id: int, floor_ms: int) -> None:
@@ -380,7 +376,7 @@ def _end_long_wait(
 
 def _rebase(tx: sa.Connection, query_id: int, **columns: Any) -> None:
     """Start over from a new baseline after a change of meaning; what was counted stays counted."""
-    _end_past(tx, query_id, rebased=True)
+    _end_past(tx, query_id)
     retire_buckets(tx, series.c.query_id == query_id)
     set_query(
         tx,

@@ -48,13 +48,8 @@ STATES = sa.select(slices).where(slices.c.query_id.in_(sa.bindparam("queries", e
 
 
 def begin(given: ApplyInput, floor_ms: int, *, counts: bool) -> None:
-    """Schedule the past of a query that has just begun to count, from ``floor_ms`` backwards.
-
-    A history that counts goes on counting under new labels.
-    """
+    """Schedule the past of a query that has just begun to count, from ``floor_ms`` backwards."""
     if given.spec.initial_lookback_ms is not None:
-        before = _past(given.tx, given.query.id)
-        counts = counts or (before is not None and before.mode is PastMode.COUNT)
         _begin(given.tx, given.query.id, given.spec, floor_ms, given.now_ms, counts=counts)
 
 

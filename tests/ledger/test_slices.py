@@ -1,5 +1,6 @@
 """The past: history that moves no counter, and audits (specification: schedule.md#the-past)."""
 
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
@@ -199,24 +200,33 @@ def test_a_change_amid_a_history_that_counts_loses_none_of_it(
     assert (driver.shown(), driver.view().pending) == ({("shop", "", ""): reached(HOURS)}, ())
 
 
-def test_a_change_of_names_amid_a_history_that_counts_counts_the_new_name_alone(
-    start: Start,
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [({"c1": "c0"}, {}), ({"c0": "x", "c1": "x"}, {}), ({}, {"c1": "c0"}), ({"c0": "x"}, {})],
+)
+def test_a_change_of_names_amid_a_history_that_counts_ends_it_and_counts_nothing_twice(
+    start: Start, before: Mapping[str, str], after: Mapping[str, str]
 ) -> None:
-    hours = {("web", at): n for at, n in HOURS.items() if at < BEGUN}
-    renamed = {("site", at): n for (_, at), n in hours.items()}
-    driver = start(**PAST, history=True)
-    driver.poll({})
-    assert driver.read_slice(hours)
+    def named(aliases: Mapping[str, str], *hours: int) -> dict[tuple[str, int], float]:
+        found = defaultdict[tuple[str, int], float](float)
+        for channel, units in (("c0", 3.0), ("c1", 7.0)):
+            for at in hours:
+                found[aliases.get(channel, channel), at] += units
+        return dict(found)
 
-    rules = {"channel": LabelRule({"web": "site"})}
-    driver.reopen(spec(**PAST, history=True, label_rules=rules))
-    driver.poll({})
-    while driver.read_slice(renamed) is not None:
+    past = BEGUN - DAY_MS, BEGUN - 9 * DAY_MS
+    driver = start(**PAST, history=True, label_rules={"channel": LabelRule(before)})
+    driver.poll(named(before, BEGUN))
+    assert driver.read_slice(named(before, *past))
+
+    driver.reopen(spec(**PAST, history=True, label_rules={"channel": LabelRule(after)}))
+    driver.poll(named(after, BEGUN))
+    while driver.read_slice(named(after, *past)) is not None:
         pass
 
-    old = {at: n for (_, at), n in hours.items()}
-    assert driver.shown() == {("shop", "", "site"): reached(old)}
-    assert driver.counted("retracted_total") == driver.overhang() == 0
+    counted = {name: each.counter for name, each in driver.numbers().items()}
+    assert sum(counted.values()) == 20  # the first slice and the first poll, not what came later
+    assert driver.overhang() == 0
 
 
 def test_a_new_meaning_amid_a_history_that_counts_goes_on_from_what_was_read(start: Start) -> None:
