@@ -7,7 +7,6 @@ Source: https://developers.sinch.com/docs/chatlayer-analytics/api-reference/chat
 """
 
 import hashlib
-import math
 import re
 import zlib
 from collections import Counter, defaultdict
@@ -221,10 +220,7 @@ class EventMapper:
         return self._rules.bot, self._rules.version
 
     def _is_covered(self, owner: Owner, drift: Counter[str]) -> bool:
-        """Return whether another query counts the events of ``owner``.
-
-        If bot or version is missing, it may: then nothing is counted, which is drift.
-        """
+        """Return whether another query counts the events of ``owner``, or may, which is drift."""
         covered = self._rules.covered
         if all(owner) or not covered:
             return owner in covered
@@ -427,12 +423,11 @@ def _starts(
 
 
 def _bucket_ms(x: str | float) -> int | None:
-    text = x.strip() if isinstance(x, str) else x
-    number = parse_number(text)
-    if number is not None and math.isfinite(number):
+    number = parse_number(x.strip() if isinstance(x, str) else x)
+    if number is not None and abs(number) < _SECONDS_BELOW * SECOND_MS:
         return int(number * SECOND_MS if abs(number) < _SECONDS_BELOW else number)
     try:
-        return parse_instant(str(text), assume_utc=True)
+        return parse_instant(str(x).strip(), assume_utc=True)
     except ValueError:
         return None
 

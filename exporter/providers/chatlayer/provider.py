@@ -327,16 +327,10 @@ class ChatlayerQueries:
         history_ms = options.lookback if options.start == "history" else None
         again_ms = stream.overlap if by_ids else max(stream.overlap, options.settle)
         given = "interval" in options.model_fields_set
-        mapped = (
-            {} if by_ids else {name: each.model_dump() for name, each in events.event_map.items()}
-        )
-        fixed: dict[str, Any] = {
-            "filters": source.filters,
-            "mode": stream.mode,
-            "covered": sorted(rules.covered),
-        }
-        if mapped:  # hours are read again, and their earlier events are not growth of the family
-            fixed["event_map"] = mapped
+        fixed: dict[str, Any] = {"filters": source.filters, "mode": stream.mode}
+        fixed["covered"] = sorted(rules.covered)
+        if events.event_map and not by_ids:  # earlier events of hours read again are no growth
+            fixed["event_map"] = {of: each.model_dump() for of, each in events.event_map.items()}
         spec = self._spec(
             name,
             f"{'POST' if source.filters else 'GET'} {source.path}",

@@ -150,8 +150,7 @@ class Drain:
     async def spans(self, window: Window, known_ms: int = 0) -> AsyncIterator[Reading]:
         """Yield ``window`` in drained spans, oldest first, until it or the poll's pages end.
 
-        What was read before ``known_ms`` is read again whole, however many pages it has: the next
-        poll begins with it as well.
+        Pages of what lies before ``known_ms`` do not count: the next poll begins there as well.
         """
         at_ms, pages = window.start_ms, self.pages_left
         while at_ms < window.end_ms and (self.pages_left > 0 or self.halved):
