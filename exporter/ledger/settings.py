@@ -52,8 +52,10 @@ def sync_queries(
     for spec in specs:
         row = rows.pop(spec.key, None)
         if row is not None and row.provider != spec.provider:  # its series have another label
-            set_query(tx, row.id, name=f"{row.name} #{row.id}")
-            rows[row.target, f"{row.name} #{row.id}"], row = row, None
+            former = f"{row.name} #{row.id}"
+            set_query(tx, row.id, name=former)
+            rows[row.target, former] = row
+            row = None
         if row is None:
             tx.execute(
                 sa.insert(query).values(

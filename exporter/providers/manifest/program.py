@@ -355,10 +355,8 @@ class CompiledQuery:
     @property
     def local_zone(self) -> str | None:
         """Return the zone whose clock change repeats an hour of the buckets; None: none does."""
-        at, zone = (
-            self.settings.at and parse(self.settings.at).instant,
-            self.settings.window.timezone,
-        )
+        zone = self.settings.window.timezone
+        at = self.settings.at and parse(self.settings.at).instant
         local = at and (at.name == "iso" or (at.name == "strptime" and "%z" not in at.argument))
         buckets = self.settings.shape == "buckets"
         return zone if buckets and local and changes_clock(zone) else None
