@@ -13,7 +13,16 @@ import msgspec
 import sqlalchemy as sa
 
 from exporter.errors import SchemaError
-from exporter.ledger import counters, gauges, rules, settings, sketches, slices, streams
+from exporter.ledger import (
+    counters,
+    gauges,
+    label_rules,
+    rules,
+    settings,
+    sketches,
+    slices,
+    streams,
+)
 from exporter.ledger.counters import LoadedSeries
 from exporter.ledger.hours import MEASURES
 from exporter.ledger.rows import Applied, ApplyInput, Counts, LastReading, unread_since
@@ -151,7 +160,7 @@ def _rebased(given: ApplyInput, loaded: LoadedSeries) -> frozenset[int]:
     since_ms = min((given.query.last_success_ms or 0) + 1, given.started_ms)
     new = {number for number, row in loaded.rows.items() if row.created_ms >= since_ms}
     stored = given.query.label_rules
-    return settings.rebased_series(stored, given.spec, loaded.ids, given.families, new)
+    return label_rules.rebased(stored, given.spec, loaded.ids, given.families, new)
 
 
 def _frame(given: ApplyInput, loaded: LoadedSeries) -> Frame:
@@ -200,11 +209,12 @@ def _move_on(given: ApplyInput) -> Counts:
             "unread": msgspec.json.encode(_unread(given)).decode(),
         }
         if given.label_rules_changed:
-            columns["label_rules"] = settings.with_all_read(row.label_rules, given.spec, given.kept)
+            read = label_rules.with_all_read(row.label_rules, given.spec, given.kept)
+            columns["label_rules"] = read
         if row.epoch_ms is None or given.label_rules_changed:
             slices.begin(given, columns["floor_ms"], counts=_history_counts(given))
     elif given.label_rules_changed:
-        columns["label_rules"] = settings.with_partly_read(row.label_rules, given.spec)
+        columns["label_rules"] = label_rules.with_partly_read(row.label_rules, given.spec)
     if reading.watermark_ms is not None:
         columns["watermark_ms"] = given.watermark_ms
     set_query(given.tx, row.id, **columns)

@@ -1,15 +1,15 @@
 """Brings the ledger's queries and series in line with the settings."""
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 
 from exporter.errors import LedgerError
+from exporter.ledger import label_rules
 from exporter.ledger.rows import decode_series
-from exporter.ledger.rules import overflow
 from exporter.ledger.tables import (
     bucket,
     gauge,
@@ -19,16 +19,10 @@ from exporter.ledger.tables import (
     set_query,
     slices,
 )
-from exporter.model.query import USUAL_LABEL_BYTES, LabelRule, PastMode, QueryKey, QuerySpec
-from exporter.model.samples import OTHER, Family, Series
+from exporter.model.query import PastMode, QueryKey, QuerySpec
+from exporter.model.samples import Family, Series
 
-AS_IS = LabelRule()
 OWN_PREFIX = "chatbot_custom_"
-LABEL_BYTES = "label_value_bytes"
-PARTLY = "partly"
-KEPT = "kept"
-LONGEST_CHARACTER = 4
-"""Bytes of the longest UTF-8 character; a truncated label is fewer bytes short of the limit."""
 
 
 def sync_queries(
@@ -60,7 +54,7 @@ def sync_queries(
             tx.execute(
                 sa.insert(query).values(
                     **_columns(spec),
-                    label_rules=encode_label_rules(spec),
+                    label_rules=label_rules.encode(spec),
                     next_poll_ms=now_ms,
                     state_ms=now_ms,
                     generation=generation,
@@ -91,18 +85,8 @@ def _follow_names(rows: dict[QueryKey, sa.Row[Any]], specs: Sequence[QuerySpec])
     }
     for spec in specs:
         key = None if spec.key in rows else gone.get((spec.target, spec.fingerprint))
-        if key in rows and _keeps_labels(rows[key].label_rules, spec):
+        if key in rows and label_rules.keeps_names(rows[key].label_rules, spec):
             rows[spec.key] = rows.pop(key)
-
-
-def _keeps_labels(stored: str, spec: QuerySpec) -> bool:
-    """Return whether no name that the ``stored`` rules give has changed, though some may be new."""
-    before = decode_label_rules(stored)[0]
-    return before.keys() == spec.label_rules.keys() and all(
-        rule.aliases.items() <= spec.label_rules[label].aliases.items()
-        and rule.allow == spec.label_rules[label].allow
-        for label, rule in before.items()
-    )
 
 
 def _claim_ended(row: sa.Row[Any], holder: str) -> dict[str, object]:
@@ -163,98 +147,8 @@ def delete_redefined(
 
 
 def _is_as_before(family: Family, labels: str, rules: str) -> bool:
-    counted = _per_unit(rules).get(family.name, 1)
+    counted = label_rules.per_unit(rules).get(family.name, 1)
     return {*msgspec.json.decode(labels)} == {*family.labels} and counted == family.per_unit
-
-
-def _per_unit(rules: str) -> dict[str, int]:
-    stored: dict[str, int] = msgspec.json.decode(rules).get("per_unit", {})
-    return stored
-
-
-def encode_label_rules(spec: QuerySpec) -> str:
-    """Return as canonical JSON everything that decides which series a raw value counts in.
-
-    Label rules; caps by family, of the target ("") and of all targets ("*"); ``per_unit`` of
-    families that count parts of a unit; the maximum length of labels, unless it is the default.
-    """
-    shapes = {
-        label: {
-            "aliases": dict(rule.aliases),
-            "allow": None if rule.allow is None else sorted(rule.allow),
-        }
-        for label, rule in spec.label_rules.items()
-    }
-    stored = {
-        "labels": shapes,
-        "caps": dict(spec.caps) | {"": spec.target_cap, "*": spec.total_cap},
-    }
-    if spec.per_unit:
-        stored["per_unit"] = dict(spec.per_unit)
-    if spec.label_value_bytes != USUAL_LABEL_BYTES:
-        stored[LABEL_BYTES] = spec.label_value_bytes
-    return msgspec.json.encode(stored, order="deterministic").decode()
-
-
-def _split(stored: str) -> tuple[str, frozenset[str], frozenset[str]]:
-    """Return the rules of ``stored``, the others under which buckets were read, and families.
-
-    If there are families, only theirs were read under the other rules.
-    """
-    found = msgspec.json.decode(stored)
-    others, kept = found.pop(PARTLY, ()), found.pop(KEPT, ())
-    main = msgspec.json.encode(found, order="deterministic").decode()
-    return main, frozenset(others), frozenset(kept)
-
-
-def _join(main: str, others: Collection[str], kept: Collection[str] = ()) -> str:
-    found = msgspec.json.decode(main) | {PARTLY: sorted(others)}
-    if kept:
-        found[KEPT] = sorted(kept)
-    return msgspec.json.encode(found, order="deterministic").decode()
-
-
-def rules_changed(stored: str, spec: QuerySpec, kept: Collection[str]) -> bool:
-    """Return whether the ledger has read families under other rules, besides the ``kept`` ones."""
-    now = encode_label_rules(spec)
-    if stored == now:
-        return False
-    main, _, unread = _split(stored)
-    return main != now or not unread or not unread <= set(kept)
-
-
-def with_partly_read(stored: str, spec: QuerySpec) -> str:
-    """Add the rules of ``spec`` to the ``stored`` ones, as some buckets were read under them.
-
-    Until all buckets were, each may cover the raw values of either set of rules.
-    """
-    main, others, _ = _split(stored)
-    now = encode_label_rules(spec)
-    return stored if main == now else _join(main, others | {now})
-
-
-def with_all_read(stored: str, spec: QuerySpec, kept: Collection[str]) -> str:
-    """Return the rules of ``spec``, under which a complete poll has read all but ``kept`` families.
-
-    Until those are read, too, they cover the raw values of the ``stored`` rules.
-    """
-    main, others, unread = _split(stored)
-    now = encode_label_rules(spec)
-    left = unread.intersection(kept) if main == now and unread else kept
-    before = {main, *others} - {now}
-    return _join(now, before, left) if left and before else now
-
-
-def decode_label_rules(text: str) -> tuple[dict[str, LabelRule], dict[str, int], int]:
-    """Return the label rules, caps and maximum length that ``encode_label_rules`` encoded."""
-    stored = msgspec.json.decode(text)
-    label_rules = {
-        label: LabelRule(
-            shape["aliases"], None if shape["allow"] is None else frozenset(shape["allow"])
-        )
-        for label, shape in stored["labels"].items()
-    }
-    return label_rules, stored["caps"], stored.get(LABEL_BYTES, USUAL_LABEL_BYTES)
 
 
 def _columns(spec: QuerySpec) -> dict[str, object]:
@@ -299,12 +193,12 @@ def _update(
         set_query(tx, row.id, start_mode=_start_mode(spec))
     if row.state != "active":
         set_query(tx, row.id, state="active", state_ms=now_ms)
-    rules = encode_label_rules(spec)
+    rules = label_rules.encode(spec)
     if row.fingerprint != spec.fingerprint or stood_in:
         # What a stream counted before, it perhaps counted without ids.
         known_ms = row.ids_from_ms if row.epoch_ms is None else now_ms
         _rebase(tx, row.id, **_columns(spec), ids_from_ms=known_ms)
-    elif _split(row.label_rules)[0] != rules:  # else what was read under others is read again
+    elif label_rules.latest(row.label_rules) != rules:  # if equal, earlier ones are read again
         _change_label_rules(tx, row, spec, families)
     if row.name != spec.name:  # its labels may be those of the old name
         tx.execute(sa.delete(gauge).where(gauge.c.query_id == row.id))
@@ -319,7 +213,7 @@ def _change_label_rules(
     if _touched(tx, row, spec, families):
         _end_past(tx, row.id)
     else:
-        set_query(tx, row.id, label_rules=encode_label_rules(spec))
+        set_query(tx, row.id, label_rules=label_rules.encode(spec))
 
 
 def _end_past(tx: sa.Connection, query_id: int) -> None:
@@ -346,7 +240,7 @@ def _touched(
     tx: sa.Connection, row: sa.Row[Any], spec: QuerySpec, families: Mapping[str, Family]
 ) -> bool:
     """Return whether a change of label rules, caps or parts per unit concerns a series."""
-    if _per_unit(row.label_rules) != spec.per_unit:
+    if label_rules.per_unit(row.label_rules) != spec.per_unit:
         return True
     known = tx.execute(sa.select(series).where(series.c.query_id == row.id)).all()
     ids = {
@@ -355,7 +249,7 @@ def _touched(
         if each.family in families
     }
     new = {each.id for each in known if each.created_ms > (row.last_success_ms or 0)}
-    return bool(rebased_series(row.label_rules, spec, ids, families, new))
+    return bool(label_rules.rebased(row.label_rules, spec, ids, families, new))
 
 
 def _held_until(rows: Iterable[sa.Row[Any]]) -> dict[str, int]:
@@ -395,7 +289,7 @@ def _rebase(tx: sa.Connection, query_id: int, **columns: Any) -> None:
 
 def digest(specs: Sequence[QuerySpec]) -> bytes:
     """Return a 16-byte digest, equal for settings whose queries have the same meaning."""
-    meanings = [(*spec.key, spec.fingerprint, encode_label_rules(spec)) for spec in specs]
+    meanings = [(*spec.key, spec.fingerprint, label_rules.encode(spec)) for spec in specs]
     return hashlib.blake2b(msgspec.msgpack.encode(sorted(meanings)), digest_size=16).digest()
 
 
@@ -421,78 +315,14 @@ def retire_buckets(
     tx.execute(sa.delete(bucket).where(bucket.c.series_id.in_(mine), old))
 
 
-def rebased_series(
-    stored: str,
-    spec: QuerySpec,
-    ids: Mapping[Series, int],
-    families: Mapping[str, Family],
-    new: Collection[int] = (),
-) -> frozenset[int]:
-    """Return the series that cover other raw values now than under the ``stored`` rules.
-
-    After a change of caps, the values of a ``new`` series may have counted in ``other`` before.
-    """
-    main, others, unread = _split(stored)
-    before = [decode_label_rules(each) for each in (main, *others)]
-    return frozenset(
-        number
-        for series_, number in ids.items()
-        if any(
-            _stands_for_others(series_, rules, spec, families, new=number in new)
-            for rules in (before if not unread or series_[0] in unread else before[:1])
-        )
-    )
-
-
-def _stands_for_others(
-    series_: Series,
-    before: tuple[Mapping[str, LabelRule], Mapping[str, int], int],
-    spec: QuerySpec,
-    families: Mapping[str, Family],
-    *,
-    new: bool,
-) -> bool:
-    rules, caps, cut_at = before
-    full = series_ == overflow(series_, families[series_[0]])
-    return (
-        ((full or new) and _caps_changed(series_[0], caps, spec))
-        or (cut_at != spec.label_value_bytes and (full or _may_be_cut(series_, cut_at, spec)))
-        or any(
-            _stands_for_other_raws(value, rules.get(label, AS_IS), _rule(spec, label))
-            for label, value in _labelled(series_, families)
-        )
-    )
-
-
-def _stands_for_other_raws(value: str, before: LabelRule, now: LabelRule) -> bool:
-    """Return whether a label value may stand for other raw values now.
-
-    ``other`` has what no other value has, and what finds no place under a cap.
-    """
-    return before != now if value == OTHER else before.members(value) != now.members(value)
-
-
 def hide_unreachable(
     tx: sa.Connection,
     spec: QuerySpec,
     ids: Mapping[Series, int],
     families: Mapping[str, Family],
 ) -> None:
-    """Hide series that the label rules can no longer produce from ``/metrics``; show the others.
-
-    A value that may be truncated stays visible, because its full text is not known.
-    """
-    longest = spec.label_value_bytes - LONGEST_CHARACTER
-    gone = {
-        number
-        for series_, number in ids.items()
-        if any(
-            value != OTHER
-            and len(value.encode()) <= longest
-            and _rule(spec, label).members(value) is None
-            for label, value in _labelled(series_, families)
-        )
-    }
+    """Hide series that the label rules can no longer produce from ``/metrics``; show the others."""
+    gone = label_rules.unreachable(spec, ids, families)
     _set_state(tx, gone, series.c.state != "hidden", "hidden")
     _set_state(tx, set(ids.values()) - gone, series.c.state == "hidden", "live")
 
@@ -503,22 +333,3 @@ def _set_state(tx: sa.Connection, ids: set[int], which: sa.ColumnElement[bool], 
             sa.update(series).where(series.c.id == sa.bindparam("s_id"), which).values(state=state),
             [{"s_id": number} for number in ids],
         )
-
-
-def _caps_changed(family: str, caps: Mapping[str, int], spec: QuerySpec) -> bool:
-    cap = spec.caps.get(family)
-    before = (caps.get(family, cap), caps.get(""), caps.get("*"))  # older ledgers know few caps
-    return before != (cap, spec.target_cap, spec.total_cap)
-
-
-def _may_be_cut(series_: Series, before: int, spec: QuerySpec) -> bool:
-    shortest = min(before, spec.label_value_bytes) - LONGEST_CHARACTER
-    return any(len(value.encode()) > shortest for value in series_[1])
-
-
-def _rule(spec: QuerySpec, label: str) -> LabelRule:
-    return spec.label_rules.get(label, AS_IS)
-
-
-def _labelled(series_: Series, families: Mapping[str, Family]) -> list[tuple[str, str]]:
-    return list(zip(families[series_[0]].labels[2:], series_[1], strict=True))

@@ -11,11 +11,11 @@ import msgspec
 import sqlalchemy as sa
 
 from exporter.errors import ClaimLost, Reason
-from exporter.ledger import claims, rules
+from exporter.ledger import claims, label_rules, rules
 from exporter.ledger.counters import LoadedSeries
 from exporter.ledger.rows import ApplyInput, AuditState, Claim, HistoryState, Retry, claim_of
 from exporter.ledger.rules import Bucket, Comparison, Key
-from exporter.ledger.settings import encode_label_rules, join_history
+from exporter.ledger.settings import join_history
 from exporter.ledger.tables import bucket, query, series, slices
 from exporter.model.query import Past, PastMode, QueryKey, QuerySpec
 from exporter.model.samples import DAY_MS, HOUR_MS, RETENTION_MS, Reading, Window, ceil_to, floor_to
@@ -86,7 +86,7 @@ def begin_missing(tx: sa.Connection, specs: Iterable[QuerySpec], now_ms: int) ->
         row = rows.get(spec.key)
         if row is None or spec.initial_lookback_ms is None:
             continue
-        if row.label_rules == encode_label_rules(spec):  # else its next poll does this
+        if row.label_rules == label_rules.encode(spec):  # else its next poll does this
             _begin(tx, row.id, spec, row.floor_ms, now_ms)
 
 
