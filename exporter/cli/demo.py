@@ -76,7 +76,7 @@ NO_FILE = "the demo makes its own settings and reads no file; use: run --config.
 
 WELCOME = """chatbot-exporter {version} demo: {count} simulated accounts, polled every few seconds.
 demo-flowxo has lost two thirds of its messages, demo-inkeep is three hours late,
-demo-chatlayer takes counts back after a minute.
+demo-chatlayer takes counts back after half a minute.
 
 Worth opening:
   status page     {url}/

@@ -14,7 +14,7 @@ LATE_MS = 3 * HOUR_MS
 DROP_HOURS = 8
 DROP_SHARE = 0.3
 SPAM = 400
-SPAM_AFTER_MS, RETRACTED_AFTER_MS = 30_000, 60_000
+SPAM_AFTER_MS, RETRACTED_AFTER_MS = 15_000, 35_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ def services(clock: Clock, seed: int, *, xenioo_period_ms: int) -> dict[str, Ser
     """Return every simulator, busy at any hour, with as many weeks of history as are requested.
 
     One bot's traffic has dropped in the last hours, one vendor is three hours late, and one shows
-    conversations that it retracts after a minute.
+    conversations that it retracts after half a minute.
     """
     now_ms = clock.now_ms()
     builders = SIMULATORS | {"xenioo": partial(xenioo.build, period_ms=xenioo_period_ms)}

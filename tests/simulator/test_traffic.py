@@ -175,7 +175,7 @@ def test_one_vendor_is_late_and_one_takes_counts_back() -> None:
     late = [name for name in VENDORS if not traffic[name].truth(Kind.INTERACTION, hour, NOW)]
     counts = [
         traffic["chatlayer"].truth(Kind.CONVERSATION_STARTED, minute, NOW + seconds * 1000)
-        for seconds in (0, 59, 61)
+        for seconds in (0, 34, 36)
     ]
 
     assert late == ["inkeep"]
