@@ -68,7 +68,7 @@ class Poller:
         self._woken = asyncio.Event()
         self._stopping = asyncio.Event()
         self._steps = StepDetector(context.clock)
-        self._set_back = False
+        self._set_forward = self._set_back = False
         self._turned_s = self._look_s = context.clock.monotonic()
         self._starved = False
 
@@ -135,8 +135,10 @@ class Poller:
         if step_s:
             self._context.telemetry.increment("clock_steps_total")
             log.warning("the wall clock was set", seconds=round(step_s, 3))
-        if step_s > 0:  # by the new time claims may have expired; their polls go on
+        self._set_forward |= step_s > 0
+        if self._set_forward:  # by the new time claims may have expired; their polls go on
             await self._context.offload(partial(self._context.ledger.renew, self._running()))
+            self._set_forward = False
         self._set_back |= step_s < 0
         if self._set_back:
             await self.abandon()  # their claims end now, and another replica may poll the vendor

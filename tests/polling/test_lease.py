@@ -134,6 +134,30 @@ async def test_polls_end_before_a_clock_that_was_set_back_ends_their_claims(
     assert ended_at_correction == [1]
 
 
+async def test_claims_are_renewed_after_a_forward_step_even_if_the_ledger_refuses_once(
+    clock: VirtualClock,
+) -> None:
+    held = Held(clock, from_s=3600)
+    renew, renewed = held.ledger.renew, []
+
+    def refused_once(claims: Sequence[Claim]) -> Sequence[Claim]:
+        renewed.append(clock.monotonic())
+        if len(renewed) == 1:
+            raise LedgerError("database is locked")
+        return renew(claims)
+
+    running = asyncio.create_task(held.poller.run())
+    await clock.sleep(5)
+    held.ledger.renew = refused_once  # type: ignore[method-assign]
+    clock.step(HOUR_MS)
+    await clock.sleep(3)  # the usual renewal comes later
+    in_time = len(renewed)
+    held.poller.stop()
+    await running
+
+    assert in_time == 2
+
+
 async def test_a_claim_of_a_query_that_is_not_known_is_given_back(clock: VirtualClock) -> None:
     held = Held(clock, from_s=3600)
     held.poller.assign({})
