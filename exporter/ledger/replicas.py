@@ -292,6 +292,12 @@ def _choose_generation(
     return generation, in_force
 
 
+def shorten(tx: sa.Connection, now_ms: int) -> None:
+    """Let replicas seen while the clock was ahead seem alive no longer than one seen now."""
+    ahead = replica.c.seen_ms > now_ms
+    tx.execute(sa.update(replica).where(ahead).values(seen_ms=now_ms))
+
+
 def any_alive(tx: sa.Connection, now_ms: int) -> bool:
     """Return whether any replica runs, or may still run: seen within a minute, not ended."""
     alive = sa.select(replica.c.holder).where(replica.c.seen_ms > now_ms - ALIVE_MS)

@@ -184,6 +184,7 @@ class Ledger:
                 clock_steps.correct(tx, query_id, now_ms)
             claims.release(tx, self._holder)
             claims.shorten(tx, now_ms)
+            replicas.shorten(tx, now_ms)
             self.replica.mark(tx, ahead)
         return bool(ahead)
 
