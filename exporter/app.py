@@ -316,7 +316,9 @@ class App:
         with suppress(LedgerError):
             await self._publisher.restart(self._specs)
         with suppress(LedgerError):
-            close = functools.partial(self._ledger.close_circuits, changed)
+            close = functools.partial(
+                self._ledger.close_circuits, changed, attempted_before_ms=self._loaded_ms
+            )
             await self._environment.offload(close)
         self._poller.wake()
         return ()

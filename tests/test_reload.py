@@ -19,6 +19,7 @@ from exporter.cli.settings import load_settings
 from exporter.config import refuse_restart_only
 from exporter.config.model import Settings
 from exporter.errors import LedgerError, SettingsError, SettingsProblem
+from exporter.exposition.publisher import Publisher
 from exporter.http_client.detached import Blocking, Detached
 from exporter.http_client.detached import inline as waits_for_none
 from exporter.ledger.store import Ledger
@@ -145,7 +146,9 @@ async def test_a_page_that_cannot_be_read_keeps_no_circuit_of_a_changed_target_o
     reload: Reload, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     closed: list[list[str]] = []
-    monkeypatch.setattr(Ledger, "close_circuits", lambda _ledger, names: closed.append(names))
+    monkeypatch.setattr(
+        Ledger, "close_circuits", lambda _ledger, names, **_bounds: closed.append(names)
+    )
 
     await reload.run(reload.targets(flowxo={"settle": "2h"}), monkeypatch, "views")
 
@@ -268,6 +271,28 @@ async def test_a_target_that_changed_is_tried_at_once(tmp_path: Path) -> None:
 
         assert [seen.status for seen in bench.service.requests] == [401] * 3 + [200] * 3
         assert bench.own("circuit_open") == 0
+
+
+async def test_a_circuit_that_opens_under_the_new_settings_stays_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(tmp_path, ["flowxo"], {"interval": "10s", "slow_interval": "10s"})
+
+    async def slow(_publisher: Publisher, _specs: object) -> None:
+        await bench.clock.sleep(20)  # meanwhile the changed target is polled
+
+    async with bench.running():
+        await bench.until(bench.all_polled, 60)
+        monkeypatch.setattr(Publisher, "restart", slow)
+        bench.settings = {**bench.settings, "settle": "2h"}
+        bench.service.faults.on("unauthorized")
+        polled = len(bench.service.requests)
+
+        await bench.app.reload(bench._read_settings)
+        await bench.wait(20)
+
+        assert len(bench.service.requests) == polled + 3
+        assert bench.own("circuit_open") == 1
 
 
 @pytest.mark.real_time

@@ -129,12 +129,17 @@ def lock(tx: sa.Connection, which: sa.ColumnElement[bool]) -> Sequence[int]:
     return tx.execute(rows).scalars().all()
 
 
-def close_circuits(tx: sa.Connection, now_ms: int, targets: Sequence[str] | None) -> Sequence[int]:
+def close_circuits(
+    tx: sa.Connection, now_ms: int, targets: Sequence[str] | None, before_ms: int | None = None
+) -> Sequence[int]:
     """Close open circuits and make the queries due, of ``targets`` or of all; return their ids.
 
-    One failure stays on record, so that the recovery is noticed.
+    Only of those whose last poll began before ``before_ms``, if given. One failure stays on record,
+    so that the recovery is noticed.
     """
-    chosen = sa.true() if targets is None else query.c.target.in_(targets)
+    chosen: sa.ColumnElement[bool] = sa.true() if targets is None else query.c.target.in_(targets)
+    if before_ms is not None:
+        chosen &= query.c.last_attempt_ms < before_ms
     closed = (
         sa.update(query)
         .where(query.c.circuit == "open", chosen)

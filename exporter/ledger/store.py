@@ -165,10 +165,16 @@ class Ledger:
             )
 
     @repeated
-    def close_circuits(self, targets: Sequence[str] | None = None) -> None:
-        """Close open circuits, of ``targets`` or of all, after settings or keys have changed."""
+    def close_circuits(
+        self, targets: Sequence[str] | None = None, *, attempted_before_ms: int | None = None
+    ) -> None:
+        """Close open circuits, of ``targets`` or of all, after settings or keys have changed.
+
+        ``attempted_before_ms``: only those whose last poll began before, under other settings.
+        """
         with self._transactions.begin() as tx:
-            ids = claims.close_circuits(tx, self._clock.now_ms(), targets)
+            now_ms = self._clock.now_ms()
+            ids = claims.close_circuits(tx, now_ms, targets, attempted_before_ms)
             self.replica.mark(tx, ids)
 
     @repeated

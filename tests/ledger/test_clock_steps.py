@@ -133,7 +133,10 @@ def test_labels_that_changed_meanwhile_leave_no_hour_uncounted(start: Start) -> 
     scene.poll()
     scene.driver.clock.step(MINUTE_MS)
     scene.driver.reopen(
-        spec(lookback_ms=2 * DAY_MS, label_rules={"channel": LabelRule({"web": "site", "app": "web"})})
+        spec(
+            lookback_ms=2 * DAY_MS,
+            label_rules={"channel": LabelRule({"web": "site", "app": "web"})},
+        )
     )
     scene.poll()
     scene.driver.clock.step(MINUTE_MS)

@@ -140,7 +140,7 @@ async def test_claims_are_renewed_after_a_forward_step_even_if_the_ledger_refuse
     held = Held(clock, from_s=3600)
     renew, renewed = held.ledger.renew, []
 
-    def refused_once(claims: Sequence[Claim]) -> Sequence[Claim]:
+    def refused_once(claims: Sequence[Claim]) -> list[Claim]:
         renewed.append(clock.monotonic())
         if len(renewed) == 1:
             raise LedgerError("database is locked")
@@ -148,7 +148,7 @@ async def test_claims_are_renewed_after_a_forward_step_even_if_the_ledger_refuse
 
     running = asyncio.create_task(held.poller.run())
     await clock.sleep(5)
-    held.ledger.renew = refused_once  # type: ignore[method-assign]
+    held.ledger.renew = refused_once  # type: ignore[assignment, method-assign]
     clock.step(HOUR_MS)
     await clock.sleep(3)  # the usual renewal comes later
     in_time = len(renewed)
