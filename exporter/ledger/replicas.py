@@ -7,7 +7,7 @@ marked since the version of a page must be read again for the next one.
 
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -56,11 +56,12 @@ class Changes:
 class Standing:
     """The settings of a replica, their generation, and whether they are in force.
 
-    ``known``: another replica already uses them. ``server`` is the server run that answered.
+    ``renames`` maps former target names to new ones. ``known``: another replica already uses them. ``server`` is the server run that answered.
     """
 
     specs: Mapping[QueryKey, QuerySpec]
     families: Mapping[str, Family]
+    renames: Mapping[str, str] = field(default_factory=dict)
     generation: int = 0
     in_force: bool = True
     known: bool = False
@@ -166,7 +167,8 @@ class Replica:
     def resync(self, counted: Mapping[SelfCount, float]) -> None:
         """Bring a ledger that lost commits in line with the settings and self counters."""
         self._raise_self_counts(counted)
-        self._sync([*self.standing.specs.values()], anywhere=True)
+        own = self.standing
+        self._sync([*own.specs.values()], own.renames, anywhere=True)
 
     @repeated
     def _raise_self_counts(self, counted: Mapping[SelfCount, float]) -> None:
@@ -219,7 +221,7 @@ class Replica:
             _, in_force = _choose_generation(tx, *given)
         if not in_force:
             return found
-        self._sync(specs)
+        self._sync(specs, own.renames)
         return []
 
 

@@ -119,13 +119,13 @@ class Ledger:
         ``families`` are those that the settings define; they take effect only if this succeeds.
         """
         known = {**self._families, **(families or {})}
-        own = Standing({spec.key: spec for spec in specs}, known)
+        own = Standing({spec.key: spec for spec in specs}, known, renames or {})
         with self._transactions.begin(anywhere=anywhere) as tx:
             if any(spec.stream for spec in specs):
                 self._take_key(tx)
             standing = self.replica.enter(tx, own, again=anywhere)
             if standing.in_force:
-                self._sync(tx, standing, renames or {})
+                self._sync(tx, standing)
             if self._opened.lock is not None and not self._specs:
                 claims.take_over(tx)
         self.replica.adopt(standing)
@@ -134,10 +134,10 @@ class Ledger:
         last = {} if anywhere else self._last  # the ledger may have lost those readings
         self._last = {key: each for key, each in last.items() if key in self._specs}
 
-    def _sync(self, tx: sa.Connection, standing: Standing, renames: Mapping[str, str]) -> None:
+    def _sync(self, tx: sa.Connection, standing: Standing) -> None:
         now_ms, specs = self._clock.now_ms(), [*standing.specs.values()]
         families, generation = standing.families, standing.generation
-        for old, new in renames.items():
+        for old, new in standing.renames.items():
             settings.rename(tx, old, new, self._holder, generation)
         settings.sync_queries(
             tx, specs, families, now_ms, holder=self._holder, generation=generation

@@ -86,12 +86,10 @@ def count(ledger: Ledger, n: float, *, name: str = "hourly") -> None:
     ledger.apply(claim, reading, started_ms=now_ms, next_poll_ms=now_ms)
 
 
-def shown(ledger: Ledger) -> list[float]:
-    view = shown_by(ledger, ("shop", "hourly"))
-    ledger.confirm_zero_scraped([number for number, _ in view.pending])
-    return [
-        each.value for each in shown_by(ledger, ("shop", "hourly")).shown if "_total" in each.family
-    ]
+def shown(ledger: Ledger, target: str = "shop") -> list[float]:
+    key = target, "hourly"
+    ledger.confirm_zero_scraped([number for number, _ in shown_by(ledger, key).pending])
+    return [each.value for each in shown_by(ledger, key).shown if "_total" in each.family]
 
 
 def test_two_claims_at_one_moment_are_of_two_targets(replica: Open) -> None:
@@ -563,6 +561,25 @@ def test_an_older_state_of_the_ledger_keeps_what_was_shown(replica: Open) -> Non
     assert [list(view.state.overhang.values()) for view in (raised, repaid)] == [[6], [0]]
     assert ledger.self_counts(["shop"])[counted] == 7
     assert not ledger.replica.changes(ledger.replica.changes({}).version).went_back
+
+
+def test_a_target_that_was_renamed_in_what_was_lost_keeps_its_counters(replica: Open) -> None:
+    ledger = replica(spec())
+    for n in (5, 9):
+        count(ledger, n)
+    older, version = state_of(ledger), ledger.replica.changes({}).version
+    ledger.sync_queries([spec(target="store")], {"shop": "store"})
+    count(ledger, 15)
+    before = shown(ledger, "store"), shown_by(ledger, ("store", "hourly"))
+    fail_over(ledger, older)
+
+    ledger.replica.resync({})
+    ledger.replica.raise_counters(("store", "hourly"), before[1].shown)
+    ledger.replica.confirm(ledger.replica.changes(version).server, version)
+    ledger.replica.resume_claims()
+    count(ledger, 20)
+
+    assert (before[0], shown(ledger, "store")) == ([10], [15])
 
 
 def test_growth_goes_on_at_once_where_the_first_poll_is_among_what_was_lost(replica: Open) -> None:
