@@ -46,13 +46,15 @@ class MetricPanel:
 class QueryRow:
     """A row of a board: the families (without ``chatbot_``) that one query feeds.
 
-    ``setting`` is the setting that turns the query on; empty if it is on by default.
+    ``setting`` is the setting that turns the query on; empty if it is on by default. ``needs``
+    replaces that of each panel.
     """
 
     query: str
     title: str
     families: Sequence[str]
     setting: str = ""
+    needs: str | None = None
 
 
 def _counter(family: str, title: str, by: str = "", note: str = "") -> MetricPanel:
@@ -294,6 +296,13 @@ PROVIDERS: dict[str, tuple[str, tuple[QueryRow, ...]]] = {
             ),
             QueryRow(
                 "statistics",
+                "Messages of type 3 as messages sent",
+                ("messages_sent_total",),
+                "messages_are_sent",
+                "the setting `messages_are_sent`",
+            ),
+            QueryRow(
+                "statistics",
                 "Averages, in the unit of the API",
                 (
                     *("xenioo_conversation_length", "xenioo_time_to_pick_up"),
@@ -348,6 +357,7 @@ PROVIDERS: dict[str, tuple[str, tuple[QueryRow, ...]]] = {
                     *("integration_call_errors_total", "llm_calls_total", "llm_tokens_total"),
                 ),
                 "events.event_map",
+                _EVENT_MAP,
             ),
         ),
     ),
@@ -366,8 +376,7 @@ def metric_panels(row: QueryRow) -> list[MetricPanel]:
     """Return the panels of a row in order."""
     by_family = {panel.family: panel for panel in ALL_METRICS}
     found = [by_family["chatbot_" + name] for name in row.families]
-    mapped = row.setting == "events.event_map"
-    return [replace(panel, needs=_EVENT_MAP) for panel in found] if mapped else found
+    return found if row.needs is None else [replace(panel, needs=row.needs) for panel in found]
 
 
 WITH_BOARD = (*PROVIDERS, *loader.shipped())

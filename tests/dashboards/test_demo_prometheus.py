@@ -22,7 +22,8 @@ WITHIN_S = 60
 EVERY_S = 5
 LEAST, LEAST_OF_A_BOARD = 0.95, 0.9
 CANNOT: dict[str, set[str]] = {
-    "chatbot-xenioo": {  # a target has `units` for it or not, and the demo's has not
+    "chatbot-xenioo": {  # a target has the setting for it or not, and the demo's has not
+        "Messages sent",
         *("Conversation duration", "Conversation duration with people"),
         *("Time to pick up", "Time to first message", "Taken over by people"),
     },

@@ -115,8 +115,8 @@ ACTION_MESSAGES = counter(
 class StatisticType:
     """A statistic type and the family that it feeds: a counter, or a gauge that does not add up.
 
-    ``name`` is its ``EventLabel`` in snake case. An average also has ``normalized``, the family
-    that replaces ``family`` once the setting ``units`` has its unit.
+    ``name`` is its ``EventLabel`` in snake case. ``normalized`` is what it means once the settings
+    say so: an average's replaces ``family`` if ``units`` has its unit, a count's is fed as well.
     """
 
     name: str
@@ -145,7 +145,7 @@ STATISTICS: Sequence[StatisticType] = (
     StatisticType("new_user", families.NEW_USERS),
     StatisticType("returning_user", families.RETURNING_USERS),
     StatisticType("active_user", families.ACTIVE_USERS),
-    StatisticType("messages", MESSAGES),
+    StatisticType("messages", MESSAGES, families.MESSAGES_SENT),
     StatisticType("action_messages", ACTION_MESSAGES),
     StatisticType("fallback_reply", families.FALLBACKS),
     StatisticType("nlp_detected", families.NLP_MATCHES),
@@ -154,9 +154,7 @@ STATISTICS: Sequence[StatisticType] = (
     _average(9, "time_to_pick_up", families.TIME_TO_PICK_UP_AVERAGE_SECONDS),
     _average(10, "takeover_rate", families.TAKEOVER_RATIO),
     _average(
-        11,
-        "support_conversation_length",
-        families.SUPPORT_CONVERSATION_DURATION_AVERAGE_SECONDS,
+        11, "support_conversation_length", families.SUPPORT_CONVERSATION_DURATION_AVERAGE_SECONDS
     ),
     StatisticType("goal_reached", families.GOALS_REACHED),
     StatisticType("incoming_message", families.MESSAGES_RECEIVED),
@@ -181,7 +179,6 @@ OWN_FAMILIES = tuple(
     if each.normalized or each.family in (MESSAGES, ACTION_MESSAGES)
 )
 """The families that only Xenioo has."""
-
 
 Answer: TypeAlias = Sequence[Mapping[str, Any]]
 """The rows of a response, whose members vary."""
@@ -217,7 +214,7 @@ class Statistic:
 
 @dataclass(frozen=True, slots=True)
 class RowFormat:
-    """What the vendor leaves open: group labels, the name of the number, the units of averages.
+    """What the vendor leaves open: group labels, the name of the number, units, type 3's meaning.
 
     ``zone`` applies to labels without an offset; ``form`` is a ``strptime`` format, tried first.
     """
@@ -227,6 +224,7 @@ class RowFormat:
     form: str | None = None
     value_field: str | None = None
     units: Mapping[str, str] = field(default_factory=dict)
+    messages_are_sent: bool = False
 
     def window(self, label: Any, path: str) -> Window:
         """Return the group's window; raise ``SchemaError`` at ``path`` if it cannot be parsed."""
@@ -243,6 +241,11 @@ class RowFormat:
             hint = "see timezone and label_format"
             raise SchemaError(f"{path}: not the start of a whole {self.mode}; {hint}")
         return found
+
+    def counters(self, of: StatisticType) -> Sequence[Family]:
+        """Return the counters that a type feeds; none if it does not add up."""
+        found = (of.family, of.normalized if self.messages_are_sent else None)
+        return [each for each in found if each and each.kind is MetricType.COUNTER]
 
     def scale(self, statistic: Statistic) -> tuple[Family, float]:
         """Return the family and value: raw, or in the family's unit if the settings have a unit."""
@@ -276,9 +279,9 @@ def hours_to_reading(
     rows.drift.update(drift)
     inside = [each for each in found if rows.window.holds(each.window.start_ms)]
     for each in inside:
-        if each.type.family.kind is MetricType.COUNTER:
+        for family in row_format.counters(each.type):
             labels, number = (each.bot, "", each.channel), count(each.value, "[].value")
-            rows.count(each.type.family, labels, each.window.start_ms, number)
+            rows.count(family, labels, each.window.start_ms, number)
     _add_gauges(inside, row_format, rows)
     return rows.reading()
 

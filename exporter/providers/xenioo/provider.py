@@ -30,6 +30,7 @@ from exporter.errors import (
 )
 from exporter.http_client.client import ApiCall, ApiClient
 from exporter.logs import hide
+from exporter.model.families import MESSAGES_SENT
 from exporter.model.numbers import parse_number
 from exporter.model.query import Budget, Cost, PollRequest, QuerySpec
 from exporter.model.samples import (
@@ -115,6 +116,10 @@ class XeniooOptions(TargetOptions):
         default=Units(),
         description="units of values that Xenioo returns without one; a unit replaces the raw "
         "gauge with the normalised one",
+    )
+    messages_are_sent: bool = Field(
+        default=False,
+        description="count type 3, Messages, as messages sent too; Xenioo does not document what it is",
     )
 
     @field_validator("interval")
@@ -233,12 +238,9 @@ class StatisticsQuery:
 
     async def _day(self, client: ApiClient, request: PollRequest, token: str, day: date) -> Reading:
         rows = await self._rows(client, request, token, "day", DAYS_FOR_A_DAY)
+        window = day_window(day, self.options.timezone)
         reading = mapping.day_to_reading(
-            rows,
-            self._row_format("day"),
-            self.spec,
-            day=day_window(day, self.options.timezone),
-            now_ms=request.now_ms,
+            rows, self._row_format("day"), self.spec, day=window, now_ms=request.now_ms
         )
         return replace(reading, memo={"day": day.isoformat()})
 
@@ -270,8 +272,9 @@ class StatisticsQuery:
 
     def _row_format(self, mode: GroupMode) -> mapping.RowFormat:
         given = self.options
+        names = given.label_format, given.value_field
         units = given.units.model_dump(exclude_none=True)
-        return mapping.RowFormat(mode, given.timezone, given.label_format, given.value_field, units)
+        return mapping.RowFormat(mode, given.timezone, *names, units, given.messages_are_sent)
 
 
 def is_behind(window: Window, now_ms: int, lookback_ms: int) -> bool:
@@ -335,15 +338,19 @@ def account_name(account_key: Secret) -> str:
 
 def queries(options: XeniooOptions, settings: LabelSettings) -> list[Query]:
     """Return the one query of a target."""
+    sent = options.messages_are_sent
+    feeds = [each for each in mapping.FEEDS if sent or each.family is not MESSAGES_SENT]
     meaning = {
         "bot": options.bot,
         "types": TYPES,
         "group": "hour",
         "timezone": options.timezone,
         "value_field": options.value_field,
+        # Only if set, so that the fingerprint of other targets stays what their ledgers have.
+        **({"messages": "sent"} if sent else {}),
     }
     spec = replace(
-        spec_for(options, settings, "statistics", f"GET {PATH}", mapping.FEEDS, meaning=meaning),
+        spec_for(options, settings, "statistics", f"GET {PATH}", feeds, meaning=meaning),
         local_hours=True,
         reach_ms=MAX_DAYS * DAY_MS,
         cost=Cost(note="access tokens need calls of their own, about one per hour"),

@@ -1,5 +1,8 @@
 """Xenioo keeps to what every provider keeps to."""
 
+from collections import Counter
+from dataclasses import replace
+
 from exporter.errors import SchemaError, Unauthorized
 from exporter.simulator.conversations import Kind
 from tests.providers.compliance import Bench, Case, Compliance, hours
@@ -49,3 +52,19 @@ class TestXenioo(Compliance):
         assert {family for family, _ in counted} == self.case.counts.keys() | self.case.unchecked
         for family in self.case.counts:
             assert hours(counted, family) == bench.truth(family), family
+
+    def test_messages_count_as_sent_if_the_settings_say_so(self) -> None:
+        sent = "chatbot_messages_sent_total"
+        bench = Bench(replace(self.case, settings={"messages_are_sent": True}))
+        span = (bench.window.start_ms, bench.window.end_ms)
+        happened: Counter[int] = Counter()
+        for kind in (Kind.MESSAGE_RECEIVED, Kind.MESSAGE_SENT, Kind.OPERATOR_MESSAGE_SENT):
+            for (hour_ms, *_), number in bench.service.traffic.hourly(
+                kind, span, bench.clock.now_ms()
+            ).items():
+                happened[hour_ms] += number
+
+        counted = bench.count()
+
+        assert hours(counted, sent) == hours(counted, "chatbot_xenioo_messages_total") == happened
+        assert hours(counted, sent)

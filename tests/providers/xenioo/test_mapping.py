@@ -83,6 +83,26 @@ def test_each_additive_type_feeds_its_counter_by_name_or_code(event: Any, family
     assert [(series[0], value) for series, _, value in reading.counts] == [(family, 3)]
 
 
+@pytest.mark.parametrize(
+    ("event", "families"),
+    [
+        ("Messages", {"chatbot_xenioo_messages_total", "chatbot_messages_sent_total"}),
+        ("Action Messages", {"chatbot_xenioo_action_messages_total"}),
+        ("Incoming Message", {RECEIVED}),
+        ("Takeover Rate", set()),
+    ],
+)
+def test_type_3_alone_is_messages_sent_as_well_if_the_settings_say_so(
+    event: str, families: set[str]
+) -> None:
+    reading = read(row(event, 3), messages_are_sent=True)
+
+    counted = [
+        (series, NINE, 3) for series in ((name, ("Shop bot", "", "Web")) for name in families)
+    ]
+    assert sorted(reading.counts) == sorted(counted)
+
+
 def incoming(value: Any, *group: str, **changes: Any) -> dict[str, Any]:
     return row("Incoming Message", value, *group, **changes)
 

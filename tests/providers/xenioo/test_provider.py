@@ -25,6 +25,8 @@ from tests.support.virtual import START_MS
 
 Vendor = Callable[[httpx.Request], httpx.Response]
 RECEIVED = "chatbot_messages_received_total"
+MESSAGES = "chatbot_xenioo_messages_total"
+SENT = "chatbot_messages_sent_total"
 HOUR = floor_to(START_MS, HOUR_MS)
 
 
@@ -330,11 +332,38 @@ def test_a_unit_of_the_settings_reaches_the_rows() -> None:
 def test_settings_that_change_the_meaning_change_the_fingerprint() -> None:
     prints = {
         target(**keys).queries[0].spec.fingerprint
-        for keys in ({}, {"bot": "b"}, {"timezone": "Europe/Berlin"}, {"value_field": "Value"})
+        for keys in (
+            *({}, {"bot": "b"}, {"timezone": "Europe/Berlin"}, {"value_field": "Value"}),
+            {"messages_are_sent": True},
+        )
     }
-    same = {target(**keys).queries[0].spec.fingerprint for keys in ({}, {"interval": "2h"})}
+    same = {
+        target(**keys).queries[0].spec.fingerprint
+        for keys in ({}, {"interval": "2h"}, {"messages_are_sent": False})
+    }
 
-    assert (len(prints), len(same)) == (4, 1)
+    assert (len(prints), len(same)) == (5, 1)
+
+
+def test_messages_that_become_sent_ones_count_from_then_on_and_never_twice(tmp_path: Path) -> None:
+    account = Account(tmp_path)
+    shown: list[tuple[float, float, float]] = []
+
+    def poll(*, messages_are_sent: bool) -> None:
+        """Poll under these settings, before and after 5 messages."""
+        account.configure(["agency"], messages_are_sent=messages_are_sent)
+        account.restart()
+        account.run(90)
+        account.traffic.add(Kind.MESSAGE_RECEIVED, account.clock.now_ms(), count=5, channel="web")
+        account.run(180)
+        shown.append((account.counter(RECEIVED), account.counter(MESSAGES), account.counter(SENT)))
+
+    account.traffic.add(Kind.MESSAGE_RECEIVED, HOUR - 20 * HOUR_MS, count=40, channel="web")
+    for sent in (False, True, False, True):
+        poll(messages_are_sent=sent)
+
+    assert shown == [(5, 5, 0), (10, 10, 5), (15, 15, 5), (20, 20, 10)]
+    account.driver.close()
 
 
 @pytest.mark.parametrize("zone", ["Asia/Kolkata", "Asia/Kathmandu", "Europe/Berlin"])
