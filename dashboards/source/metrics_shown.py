@@ -263,7 +263,12 @@ PROVIDERS: dict[str, tuple[str, tuple[QueryRow, ...]]] = {
             ),
             QueryRow("feedback", "Feedback", ("feedback_total",)),
             QueryRow("escalations", "Handovers", ("handovers_total", "inkeep_escalations_total")),
-            QueryRow("active_users", "Users", ("active_users",)),
+            QueryRow(
+                "active_users",
+                "Users and conversations",
+                ("active_users", "active_conversations"),
+                needs="",
+            ),
         ),
     ),
     "flowxo": (

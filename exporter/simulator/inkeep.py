@@ -43,7 +43,7 @@ INSTANTS: Mapping[str, str] = {
 
 _COMMON = ("id", "integrationId", "properties", "userProperties", "type")
 FIELDS: Mapping[str, Sequence[str]] = {
-    "events": (*_COMMON, "createdAt", "eventType"),
+    "events": (*_COMMON, "createdAt", "eventType", "conversationId"),
     "conversations": (*_COMMON, "firstMessageTime", "userMessageCount"),
     "feedback": (*_COMMON, "createdAt"),
 }
@@ -114,11 +114,25 @@ class Aggregation(Column, tag_field="type", tag="aggregation"):
 
 
 class FieldCondition(msgspec.Struct, forbid_unknown_fields=True):
-    """A field equals a value, or an instant is in a range."""
+    """A field equals a value, or has one, or an instant is in a range."""
 
     field: str
-    operator: Literal["eq", "gte", "lt"]
-    value: str
+    operator: Literal["eq", "isNotNull", "gte", "lt"]
+    value: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.value is None and self.operator != "isNotNull":
+            raise ValueError("no value")
+
+    @property
+    def of_range(self) -> bool:
+        """Return whether it is an edge of a range."""
+        return self.operator in {"gte", "lt"}
+
+    def holds(self, row: Mapping[str, Any]) -> bool:
+        """Return whether ``row`` meets a condition that is not of a range."""
+        value = row.get(self.field)
+        return value == self.value if self.operator == "eq" else value is not None
 
 
 class Clause(msgspec.Struct, forbid_unknown_fields=True):
@@ -163,12 +177,12 @@ class GroupQuery(msgspec.Struct, forbid_unknown_fields=True):
     @property
     def conditions(self) -> list[list[FieldCondition]]:
         """Return the alternatives of each clause, without those of the range."""
-        return [one for one in self._clauses if all(each.operator == "eq" for each in one)]
+        return [one for one in self._clauses if not any(each.of_range for each in one)]
 
     @property
     def edges(self) -> list[FieldCondition]:
         """Return the conditions of the range."""
-        return [each for one in self._clauses for each in one if each.operator != "eq"]
+        return [each for one in self._clauses for each in one if each.of_range]
 
     @property
     def _clauses(self) -> list[list[FieldCondition]]:
@@ -183,7 +197,7 @@ class GroupQuery(msgspec.Struct, forbid_unknown_fields=True):
 
     def range(self, now_ms: int) -> Window:
         """Return the range, which ends now at the latest; without a start it is one day."""
-        edges = {edge.operator: milliseconds(edge.value) for edge in self.edges}
+        edges = {edge.operator: milliseconds(str(edge.value)) for edge in self.edges}
         end_ms = min(now_ms + 1, edges.get("lt", now_ms + 1))
         return edges.get("gte", end_ms - DAY_MS), end_ms
 
@@ -204,7 +218,7 @@ def run(query: GroupQuery, table: Sequence[WeightedRow]) -> list[dict[str, Any]]
     groups: dict[tuple[Any, ...], list[WeightedRow]] = {} if query.keys else {(): []}
     conditions = query.conditions
     for row, weight in table:
-        if all(any(row.get(each.field) == each.value for each in either) for either in conditions):
+        if all(any(each.holds(row) for each in either) for either in conditions):
             key = tuple(column.value(row) for column in query.keys)
             groups.setdefault(key, []).append((row, weight))
     names = [column.name for column in query.keys]
@@ -272,12 +286,15 @@ def rows_of(view: str, extent: Extent) -> Iterator[WeightedRow]:
 
 
 def _events(extent: Extent) -> Iterator[WeightedRow]:
-    labels = ("event", "rating", "escalation")
+    labels = ["event", "rating", "escalation"]
+    if "conversationId" in extent.columns:
+        labels.append("conversation")
     for kind in LOGGED:
         for one in _occurrences(extent, kind, *labels):
             for entity, event, properties in _logged(one):
                 row = _row(one, "createdAt", eventType=entity, type=event, properties=properties)
-                yield row, one.amount
+                of = one.get("conversation") if entity == "conversation" else None
+                yield {**row, "conversationId": of or None}, one.amount
 
 
 def _conversations(extent: Extent) -> Iterator[WeightedRow]:

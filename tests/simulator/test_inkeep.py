@@ -49,6 +49,7 @@ def leaf(field: str, operator: str, value: str) -> dict[str, Any]:
         {"where": {"and": [leaf("channel", "eq", "x")]}},
         {"where": {"and": [leaf("type", "like", "x")]}},
         {"where": {"and": [leaf("type", "gte", "x")]}},
+        {"where": {"and": [{"condition": {"field": "type", "operator": "eq"}}]}},
         {"where": {"not": []}},
         {"orderBy": [{"field": "count", "direction": "asc"}]},
     ],

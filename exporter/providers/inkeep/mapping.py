@@ -61,8 +61,8 @@ class HourGroup(msgspec.Struct):
     )
 
 
-UserGroup: TypeAlias = dict[str, Any]
-"""One group of a distinct count; the key of its one number depends on the property."""
+DistinctGroup: TypeAlias = dict[str, Any]
+"""One group of a distinct count; the key of its one number depends on what is counted."""
 
 
 class FoundGroups(msgspec.Struct, Generic[T]):
@@ -156,28 +156,29 @@ def escalations(group: HourGroup, ids: int, drift: Counter[str]) -> Counted:
         yield families.HANDOVERS, (channel,), ids
 
 
-def collect_users(
-    groups: Sequence[UserGroup],
-    everyone: Sequence[UserGroup],
+def collect_distinct(
+    groups: Sequence[DistinctGroup],
+    overall: Sequence[DistinctGroup],
     rows: Rows,
     *,
+    family: Family,
     project: str,
     window: Window,
 ) -> None:
-    """Add the distinct users of ``window``: per integration, and in total (one group, or none).
+    """Add a distinct count of ``window``: per integration, and in total (one group, or none).
 
     Groups without an integration are left out, since an empty channel is the total.
     """
     found = [(_channel(group), _distinct(group)) for group in groups]
     if len({channel for channel, _ in found}) < len(found):
         raise SchemaError("result: duplicate integration; distinct counts never add up")
-    if len(everyone) > 1:
+    if len(overall) > 1:
         raise SchemaError("result: expected one row")
-    shown = [each for each in found if each[0]] + [("", _distinct(group)) for group in everyone]
+    shown = [each for each in found if each[0]] + [("", _distinct(group)) for group in overall]
     for channel, number in shown:
         if number is not None:
             labels = (project, "", channel, trailing_label(window))
-            rows.window_value(families.ACTIVE_USERS, labels, number, window)
+            rows.window_value(family, labels, number, window)
 
 
 def parse_bucket(text: str) -> int:
@@ -208,14 +209,14 @@ def _event_name(group: HourGroup, drift: Counter[str]) -> str:
     return next(iter(names or given), "")
 
 
-def _channel(group: UserGroup) -> str:
+def _channel(group: DistinctGroup) -> str:
     value = group.get("integrationId") or ""
     if not isinstance(value, str):
         raise SchemaError("result[].integrationId: expected text")
     return value
 
 
-def _distinct(group: UserGroup) -> int | None:
+def _distinct(group: DistinctGroup) -> int | None:
     """Return the one distinct count of ``group``; how its key spells a path is not documented."""
     found = [key for key in group if key.startswith("countDistinct")]
     if len(found) != 1:

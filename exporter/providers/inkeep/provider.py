@@ -1,4 +1,4 @@
-"""An Inkeep target and its queries: four hourly counts, and the users of trailing windows.
+"""An Inkeep target and its queries: four hourly counts, and distinct counts of trailing windows.
 
 Source: https://docs.inkeep.com/analytics-api
 """
@@ -17,7 +17,7 @@ from exporter.errors import Refused, Truncated
 from exporter.http_client.client import ApiCall, ApiClient
 from exporter.model import families
 from exporter.model.query import Cost, LabelRule, PollRequest, QuerySpec
-from exporter.model.samples import DAY_MS, Readings, Window
+from exporter.model.samples import DAY_MS, Family, Readings, Window
 from exporter.providers.base.declared import DeclaredQuery
 from exporter.providers.base.options import (
     COUNTERS,
@@ -83,7 +83,7 @@ class ActiveUsers(BaseModel):
     windows: NotRepeated[Days] = Field(
         default=(DAY_MS, 7 * DAY_MS, 28 * DAY_MS),
         strict=False,
-        description="trailing windows of whole days",
+        description="trailing windows of whole days, also of active conversations",
     )
 
     @field_validator("property")
@@ -130,18 +130,30 @@ _IDS: Clause = {"type": "aggregation", "aggregation": "count", "field": "id"}
 _INTEGRATION: Clause = {"field": "integrationId"}
 
 
-def users_body(of: Sequence[str], window: Window, *, by_integration: bool) -> Mapping[str, Any]:
-    """Return the request for the number of distinct values of the property ``of``."""
-    field, *path = of
-    grouping = {"groupBy": [_INTEGRATION]} if by_integration else {}
-    return {
-        "select": [
-            {"type": "aggregation", "aggregation": "countDistinct", "field": field, "path": path}
-        ],
-        **grouping,
-        "where": {"and": _range("firstMessageTime", window)},
-        "notes": notes("active users"),
-    }
+@dataclass(frozen=True, slots=True)
+class DistinctCount:
+    """A distinct count: its view, the instant that places a row in a window, and the field ``of``.
+
+    ``of`` is a field, or a path to a property in it.
+    """
+
+    family: Family
+    path: str
+    instant: str
+    of: Sequence[str]
+    where: Sequence[Clause] = ()
+
+    def body(self, window: Window, *, by_integration: bool) -> Mapping[str, Any]:
+        """Return the request for the number of distinct values in ``window``."""
+        field, *path = self.of
+        counted = {"type": "aggregation", "aggregation": "countDistinct", "field": field}
+        grouping = {"groupBy": [_INTEGRATION]} if by_integration else {}
+        return {
+            "select": [counted | ({"path": path} if path else {})],
+            **grouping,
+            "where": {"and": [*_range(self.instant, window), *self.where]},
+            "notes": notes(self.family.name.removeprefix("chatbot_").replace("_", " ")),
+        }
 
 
 def notes(purpose: str) -> str:
@@ -157,6 +169,15 @@ def _range(field: str, window: Window) -> list[Clause]:
 def _condition(field: str, operator: str, value: str) -> Clause:
     return {"condition": {"field": field, "operator": operator, "value": value}}
 
+
+ACTIVE_CONVERSATIONS = DistinctCount(
+    families.ACTIVE_CONVERSATIONS,
+    EVENTS_PATH,
+    "createdAt",
+    ("conversationId",),
+    # Searches have none, and it is not documented whether the API counts null as a value.
+    where=({"condition": {"field": "conversationId", "operator": "isNotNull"}},),
+)
 
 BUILT_IN: Mapping[str, MappedFamily] = {
     name: MappedFamily(family=family.name)
@@ -286,62 +307,68 @@ def _hourly(
 
 
 @dataclass(frozen=True, slots=True)
-class ActiveUsersQuery:
-    """Reads the distinct users of each window, per integration and in total."""
+class DistinctQuery:
+    """Reads distinct counts of each window, per integration and in total."""
 
     spec: QuerySpec
-    wanted: ActiveUsers
+    counts: Sequence[DistinctCount]
+    windows_ms: Sequence[int]
     project: str
 
     async def read(self, client: ApiClient, request: PollRequest, /) -> Readings:
-        """Yield one reading; an empty list and drift if the server does not count users."""
-        longest = trailing(request.now_ms, max(self.wanted.windows))
-        rows = Rows(longest, self.spec, request.memo)
-        try:
-            for length_ms in self.wanted.windows:
-                await self._collect(client, trailing(request.now_ms, length_ms), rows)
-        except Refused as error:
-            if error.status not in UNPROCESSABLE:
-                raise
-            rows = Rows(longest, self.spec, request.memo)
-            rows.drift["unexpected_type"] += 1
-        rows.list_of(families.ACTIVE_USERS.name)
+        """Yield one reading; a count that the server does not offer is an empty list and drift."""
+        windows = [trailing(request.now_ms, length_ms) for length_ms in self.windows_ms]
+        rows = Rows(max(windows, key=lambda each: each.length_ms), self.spec, request.memo)
+        for wanted in self.counts:
+            rows.list_of(wanted.family.name)
+            try:
+                found = [await self._groups(client, wanted, window) for window in windows]
+            except Refused as error:
+                if error.status not in UNPROCESSABLE:
+                    raise
+                rows.drift["unexpected_type"] += 1
+                continue
+            collect = partial(mapping.collect_distinct, family=wanted.family, project=self.project)
+            for window, (groups, overall) in zip(windows, found, strict=True):
+                collect(groups, overall, rows, window=window)
         yield rows.reading()
 
-    async def _collect(self, client: ApiClient, window: Window, rows: Rows) -> None:
-        groups = await self._request(client, window, by_integration=True)
-        if not groups.complete:
-            raise Truncated(f"{self.spec.request}: integrations are missing")
-        everyone = await self._request(client, window, by_integration=False)
-        found = groups.result, everyone.result
-        mapping.collect_users(*found, rows, project=self.project, window=window)
-
-    async def _request(
-        self, client: ApiClient, window: Window, *, by_integration: bool
-    ) -> mapping.FoundGroups[mapping.UserGroup]:
-        body = users_body(self.wanted.property, window, by_integration=by_integration)
-        call = ApiCall("POST", CONVERSATIONS_PATH, json=body)
-        return (await client.fetch(call, mapping.GroupsAnswer[mapping.UserGroup])).data
+    async def _groups(
+        self, client: ApiClient, wanted: DistinctCount, window: Window
+    ) -> list[list[mapping.DistinctGroup]]:
+        """Return the groups per integration, and in total."""
+        found = []
+        for by_integration in (True, False):
+            body = wanted.body(window, by_integration=by_integration)
+            call = ApiCall("POST", wanted.path, json=body)
+            data = (await client.fetch(call, mapping.GroupsAnswer[mapping.DistinctGroup])).data
+            if by_integration and not data.complete:
+                raise Truncated(f"{call.endpoint}: integrations are missing")
+            found.append(data.result)
+        return found
 
 
 def _active_users(options: InkeepOptions, settings: LabelSettings) -> Query:
     wanted = options.active_users
-    feed = Feed(families.ACTIVE_USERS, f"countDistinct of {'.'.join(wanted.property)}")
+    users = DistinctCount(
+        families.ACTIVE_USERS, CONVERSATIONS_PATH, "firstMessageTime", wanted.property
+    )
+    counts = (users, ACTIVE_CONVERSATIONS)
     spec = spec_for(
         options,
         settings,
         "active_users",
         f"POST {CONVERSATIONS_PATH}",
-        [feed],
+        [Feed(one.family, f"countDistinct of {'.'.join(one.of)} in {one.path}") for one in counts],
         meaning={"name": "active_users", "property": wanted.property, "windows_ms": wanted.windows},
     )
     spec = replace(
         spec,
         interval_ms=options.slow_interval,
         lookback_ms=max(wanted.windows),
-        cost=Cost(calls=2 * len(wanted.windows)),
+        cost=Cost(calls=2 * len(counts) * len(wanted.windows)),
     )
-    return ActiveUsersQuery(spec, wanted, options.project)
+    return DistinctQuery(spec, counts, wanted.windows, options.project)
 
 
 PROVIDER = Provider(
@@ -351,6 +378,7 @@ PROVIDER = Provider(
     feeds=frozenset(
         family.name
         for family in (
+            families.ACTIVE_CONVERSATIONS,
             families.ACTIVE_USERS,
             families.CONVERSATIONS_STARTED,
             families.EVENTS,

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.errors import SchemaError
+from exporter.model import families
 from exporter.model.samples import DAY_MS, HOUR_MS, GaugeRow, Reading, Window
 from exporter.providers.inkeep import mapping
 from exporter.providers.inkeep.mapping import HourGroup, ReadGroup, parse_bucket
@@ -38,14 +39,17 @@ def reading(found: list[HourGroup], read: ReadGroup = EVENTS) -> Reading:
     return collected(partial(mapping.collect_hours, project="docs", read=read), found, WINDOW)
 
 
+collect_users = partial(
+    mapping.collect_distinct, family=families.ACTIVE_USERS, project="docs", window=DAY
+)
+
+
 def users(*groups: dict[str, Any]) -> list[GaugeRow]:
-    collect = partial(mapping.collect_users, groups, project="docs", window=DAY)
-    return list(collected(collect, (), WINDOW).lists)
+    return list(collected(partial(collect_users, groups), (), WINDOW).lists)
 
 
 def all_users(*groups: dict[str, Any]) -> list[GaugeRow]:
-    collect = partial(mapping.collect_users, (), project="docs", window=DAY)
-    return list(collected(collect, groups, WINDOW).lists)
+    return list(collected(partial(collect_users, ()), groups, WINDOW).lists)
 
 
 def names(found: Reading) -> list[str]:

@@ -1,5 +1,7 @@
 """What an Inkeep target counts, against what happened at its simulator."""
 
+from collections import defaultdict
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +11,8 @@ from exporter.model.samples import DAY_MS, HOUR_MS, Window
 from exporter.simulator.conversations import Kind
 from exporter.simulator.traffic import Traffic
 from tests.providers.inkeep.vendor import HOUR, WINDOW, Vendor
+from tests.providers.vendor import Polled, query_of
+from tests.support.virtual import run_virtual
 
 EVENTS = "chatbot_events_total"
 RECEIVED = "chatbot_messages_received_total"
@@ -19,6 +23,8 @@ ESCALATIONS = "chatbot_inkeep_escalations_total"
 STARTED = "chatbot_conversations_started_total"
 USER_MESSAGES = "chatbot_inkeep_conversation_user_messages_total"
 FEEDBACK = "chatbot_feedback_total"
+USERS = "chatbot_active_users"
+CONVERSATIONS = "chatbot_active_conversations"
 QUERIES = ("events", "conversations", "feedback", "escalations", "active_users")
 HOURLY = QUERIES[:4]
 
@@ -184,7 +190,7 @@ def test_active_users_are_distinct_per_integration_and_in_all() -> None:
     add(Kind.CONVERSATION_STARTED, HOUR - 10 * DAY_MS, user="u3")
     add(Kind.CONVERSATION_STARTED, HOUR + 1, channel="web", user="u4")
 
-    assert made.users() == {
+    assert made.active(USERS) == {
         ("int_web", "trailing_1d"): 1,
         ("int_slack", "trailing_1d"): 1,
         ("", "trailing_1d"): 1,
@@ -197,21 +203,115 @@ def test_active_users_are_distinct_per_integration_and_in_all() -> None:
     }
 
 
-def test_without_traffic_the_total_of_users_is_none_at_all() -> None:
-    assert Vendor(active_users={"windows": ["1d"]}).users() == {("", "trailing_1d"): 0}
+def test_active_conversations_are_those_with_events_in_the_window() -> None:
+    made = Vendor(active_users={"windows": ["1d", "7d"]})
+    add = made.service.traffic.add
+    add(Kind.MESSAGE_RECEIVED, HOUR - HOUR_MS, channel="web", conversation="c1", count=3)
+    add(Kind.MESSAGE_SENT, HOUR - HOUR_MS, channel="web", conversation="c1")
+    add(Kind.MESSAGE_RECEIVED, HOUR - HOUR_MS, channel="slack", conversation="c1")
+    add(Kind.MESSAGE_RECEIVED, HOUR - HOUR_MS, conversation="c2")
+    add(Kind.MESSAGE_SENT, HOUR - 2 * DAY_MS, channel="web", conversation="c3")
+    add(Kind.MESSAGE_SENT, HOUR - 8 * DAY_MS, channel="web", conversation="c4")
+    add(Kind.MESSAGE_RECEIVED, HOUR + 1, channel="web", conversation="c5")
+    # Begun in the window, but without an event.
+    add(Kind.CONVERSATION_STARTED, HOUR - HOUR_MS, channel="web", conversation="c6")
+
+    assert made.active(CONVERSATIONS) == {
+        ("int_web", "trailing_1d"): 1,
+        ("int_slack", "trailing_1d"): 1,
+        ("", "trailing_1d"): 2,
+        ("int_web", "trailing_7d"): 2,
+        ("int_slack", "trailing_7d"): 1,
+        ("", "trailing_7d"): 3,
+    }
+
+
+def test_events_without_a_conversation_are_none() -> None:
+    made = vendor(
+        [
+            (Kind.SEARCH, {"channel": "web", "conversation": "c1"}),
+            (Kind.FEEDBACK, {"channel": "web", "conversation": "c2", "rating": "positive"}),
+            (Kind.MESSAGE_RECEIVED, {"channel": "slack", "count": 2}),
+            (Kind.MESSAGE_SENT, {"channel": "teams", "conversation": "c3"}),
+        ],
+        active_users={"windows": ["1d"]},
+    )
+
+    assert made.active(CONVERSATIONS) == {("int_teams", "trailing_1d"): 1, ("", "trailing_1d"): 1}
+
+
+def test_active_conversations_are_what_happened() -> None:
+    made = Vendor(Traffic(seed=11, per_hour=5), active_users={"windows": ["1d"]})
+    shown = made.active(CONVERSATIONS)
+    happened: defaultdict[str, set[str]] = defaultdict(set)
+    for kind in (Kind.MESSAGE_RECEIVED, Kind.MESSAGE_SENT, Kind.HANDOVER, Kind.FEEDBACK):
+        for one in made.service.traffic.records(kind, (HOUR - DAY_MS, HOUR), made.clock.now_ms()):
+            # A thumbs-down is an escalation as well; a thumbs-up belongs to a message alone.
+            if kind is not Kind.FEEDBACK or one.get("rating") == "negative":
+                for channel in ("", f"int_{one.get('channel')}"):
+                    happened[channel].add(one.get("conversation"))
+
+    assert shown == {(channel, "trailing_1d"): len(ids) for channel, ids in happened.items()}
+    assert len(shown) > 2
+
+
+@pytest.mark.parametrize("family", [USERS, CONVERSATIONS])
+def test_without_traffic_a_distinct_total_is_0(family: str) -> None:
+    assert Vendor(active_users={"windows": ["1d"]}).active(family) == {("", "trailing_1d"): 0}
 
 
 @pytest.mark.parametrize("status", [400, 422])
-def test_a_server_that_counts_nothing_distinct_loses_that_gauge_alone(status: int) -> None:
+def test_a_server_that_counts_nothing_distinct_loses_these_gauges_alone(status: int) -> None:
     made = vendor([(Kind.SEARCH, {}), (Kind.CONVERSATION_STARTED, {"user": "u"})])
     made.service.faults.on("no_count_distinct", status=status)
 
     (reading,) = made.poll("active_users")
 
-    assert (list(reading.lists), dict(reading.drift)) == ([], {"unexpected_type": 1})
-    assert reading.lists_of == {"chatbot_active_users"}
+    assert (list(reading.lists), dict(reading.drift)) == ([], {"unexpected_type": 2})
+    assert reading.lists_of == {USERS, CONVERSATIONS}
     assert made.counts("events")[SEARCHES, ""] == 1
     assert made.counts("conversations")[STARTED, ""] == 1
+
+
+@pytest.mark.parametrize("status", [400, 422])
+@pytest.mark.parametrize(
+    ("path", "lost", "kept"),
+    [("/query/events", CONVERSATIONS, USERS), ("/query/conversations", USERS, CONVERSATIONS)],
+)
+def test_a_distinct_count_that_is_refused_is_absent_and_the_other_stays(
+    tmp_path: Path, path: str, lost: str, kept: str, status: int
+) -> None:
+    traffic = Traffic()
+    for kind in (Kind.CONVERSATION_STARTED, Kind.MESSAGE_RECEIVED):
+        traffic.add(kind, HOUR - HOUR_MS, channel="web", user="u", conversation="c")
+    polled = Polled(tmp_path, "inkeep", traffic, {"queries": ["active_users"]})
+    of_all = {("docs", "", channel, "trailing_1d"): 1 for channel in ("int_web", "")}
+
+    def shown() -> list[dict[tuple[str, ...], float]]:
+        result = run_virtual(polled.poll_claimed(polled.driver.claim()), polled.clock)
+        assert result.outcome == "ok"
+        return [polled.driver.shown(family) for family in (lost, kept)]
+
+    before = shown()
+    polled.service.faults.on(
+        "no_count_distinct",
+        status=status,
+        # In the midst: what was read of it before does not stay either.
+        when=lambda call: call.path == path and "groupBy" not in call.body,
+    )
+
+    assert (before, shown()) == ([of_all] * 2, [{}, of_all])
+    polled.service.faults.off("no_count_distinct")
+    assert shown() == [of_all] * 2
+    polled.driver.close()
+
+
+def test_each_window_costs_two_calls_for_each_distinct_count() -> None:
+    made = Vendor(active_users={"windows": ["1d", "7d"]})
+
+    made.poll("active_users")
+
+    assert query_of(made.target, "active_users").spec.cost.calls == len(made.service.requests) == 8
 
 
 def test_another_refusal_of_active_users_is_a_failure() -> None:
@@ -228,7 +328,7 @@ def test_requests_are_small_named_and_never_for_rows() -> None:
     for name in QUERIES:
         made.poll(name, Window(WINDOW.start_ms - 9 * DAY_MS, WINDOW.end_ms))
 
-    assert len(made.service.requests) == 4 * 2 + 2 * 2
+    assert len(made.service.requests) == 4 * 2 + 2 * 2 * 2
     for seen in made.service.requests:
         assert len(str(seen.body)) < 2_000
         assert seen.body["notes"].startswith("chatbot-exporter/0")

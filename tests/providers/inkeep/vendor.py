@@ -36,7 +36,12 @@ class Vendor(Bench):
                 sums[family, *values[2:]] += int(value)
         return dict(sums)
 
-    def users(self) -> dict[tuple[str, str], float]:
-        """Return active users by channel and window."""
+    def active(self, family: str) -> dict[tuple[str, str], float]:
+        """Return active users or conversations by channel and window."""
         (reading,) = self.poll("active_users", Window(HOUR - DAY_MS, HOUR))
-        return {(row.series[1][2], row.series[1][3]): row.value for row in reading.lists}
+        return {
+            (channel, window): row.value
+            for row in reading.lists
+            for name, (_, _, channel, window) in [row.series]
+            if name == family
+        }
