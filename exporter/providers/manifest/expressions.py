@@ -27,7 +27,7 @@ INSTANTS = ("epoch_s", "epoch_ms", "iso", "date", "strptime")
 CONVERSIONS = (*INSTANTS, "scale", "number")
 WITH_ARGUMENT = ("strptime", "scale")
 _NAME = re.compile(r"[A-Za-z_$][\w$-]{0,80}|@key", re.ASCII)
-_QUOTED = re.compile(r'"([^"]{1,80})"')
+_QUOTED = re.compile(r'"([^"\\\x00-\x1f]{1,80})"')  # msgspec reads members of no other name
 _MATCH = re.compile(r"\[([A-Za-z_$][\w$-]{0,80})=([^\]=]{1,80})\]", re.ASCII)
 _LEVEL = re.compile(r"(.*\S)\s+as\s+([a-z_][a-z0-9_]*)")
 
@@ -174,7 +174,7 @@ def _step(text: str, position: int, at: int, *, first: bool) -> tuple[Step, int]
         return Step("field", found[1]), found.end()
     if found := _NAME.match(text, position):
         return Step("key" if found[0] == "@key" else "field", found[0]), found.end()
-    hint = "put a name with other characters in quotes" if position < len(text) else ""
+    hint = r"put a name with other characters, except \, in quotes" if position < len(text) else ""
     raise ExpressionError("expected the name of a field", at + position + 1, hint)
 
 

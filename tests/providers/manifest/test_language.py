@@ -94,6 +94,8 @@ def test_any_text_is_an_expression_or_an_error_with_its_place(
         ("row.a | epoch_s:1", 8),
         ("row.a|scale:zero", 7),
         ("row.", 5),
+        ('row."a\\b"', 5),
+        ('row."a\tb"', 5),
         ("", 1),
     ],
 )
