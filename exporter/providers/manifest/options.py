@@ -41,6 +41,7 @@ from exporter.providers.manifest.templates import (
     fill,
     fill_headers,
     fill_path,
+    fill_text,
 )
 
 TOKEN_LIVES_S = 300
@@ -250,11 +251,11 @@ class ManifestAccount:
         auth = self.options.manifest.settings.auth
         headers = fill_headers(self.options.manifest.settings.headers, given)
         if auth.kind == "bearer":
-            headers["Authorization"] = f"Bearer {fill(auth.token, given)}"
+            headers["Authorization"] = f"Bearer {fill_text(auth.token, given)}"
         elif auth.kind == "header" and auth.header is not None:
-            headers[auth.header] = str(fill(auth.token, given))
+            headers[auth.header] = fill_text(auth.token, given)
         elif auth.kind == "basic":
-            pair = f"{fill(auth.username, given)}:{fill(auth.password or '', given)}"
+            pair = f"{fill_text(auth.username, given)}:{fill_text(auth.password, given)}"
             headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
         if not all(map(can_be_sent, headers.values())):
             raise Unauthorized("a header contains a character that cannot be sent")
@@ -267,7 +268,7 @@ class ManifestAccount:
         auth, given = self.options.manifest.settings.auth, self.given(secrets)
         params, headers = call.params, merged_headers(self._headers(given), call.headers)
         if auth.kind == "query" and auth.param is not None:
-            params = [*(params or ()), (auth.param, str(fill(auth.token, given)))]
+            params = [*(params or ()), (auth.param, fill_text(auth.token, given))]
         if auth.kind == "oauth2_client_credentials":
             headers["Authorization"] = f"Bearer {await self._current(client, given, now_ms)}"
         return replace(call, params=params, headers=headers, signed=False)
@@ -282,8 +283,8 @@ class ManifestAccount:
         auth = self.options.manifest.settings.auth
         form = {
             "grant_type": "client_credentials",
-            "client_id": str(fill(auth.client_id, given)),
-            "client_secret": str(fill(auth.client_secret, given)),
+            "client_id": fill_text(auth.client_id, given),
+            "client_secret": fill_text(auth.client_secret, given),
         }
         if auth.scope:
             form["scope"] = auth.scope

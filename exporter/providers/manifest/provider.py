@@ -280,7 +280,7 @@ class ManifestReader:
         """
         given, request = self._given(window, secrets), self.query.settings.request
         params = self._params(given)
-        body = fill(request.body, given)
+        body = fill({"body": request.body}, given).get("body")
         pages = self.query.settings.pages
         if page is not None and pages.kind in ("next_url", "link_header"):
             params = parse_qsl(page, keep_blank_values=True)
@@ -309,12 +309,15 @@ class ManifestReader:
     def _params(self, given: Substitutes) -> list[tuple[str, str]]:
         found = []
         for name, value in self.query.settings.request.params.items():
-            if isinstance(value, dict):
-                text = msgspec.json.encode(fill(value.get("json", value), given)).decode()
-                found.append((name, text))
+            as_json = isinstance(value, dict)
+            filled = fill(value.get("json", value) if as_json else value, given)
+            if filled is Omitted:
+                continue
+            if as_json:
+                found.append((name, msgspec.json.encode(filled).decode()))
             elif isinstance(value, list):
-                found += self._array(name, [as_text(each) or "" for each in fill(value, given)])
-            elif (filled := fill(value, given)) is not Omitted:
+                found += self._array(name, [as_text(each) or "" for each in filled])
+            else:
                 found.append((name, as_text(filled) or ""))
         return found
 

@@ -132,6 +132,12 @@ def fill(value: Any, given: Substitutes) -> Any:
     return value
 
 
+def fill_text(text: str | None, given: Substitutes) -> str:
+    """Return ``text``, if there is one, with its expressions replaced by their values."""
+    found = parts(text or "")
+    return "".join(part if isinstance(part, str) else str(_value(part, given)) for part in found)
+
+
 def fill_headers(headers: Mapping[str, Any], given: Substitutes) -> dict[str, str]:
     """Return ``headers`` as text, without those that are one empty variable."""
     return {name: str(value) for name, value in fill(dict(headers), given).items()}
@@ -171,7 +177,7 @@ def _fill_text(text: str, given: Substitutes) -> Any:
     if len(found) == 1 and isinstance(found[0], Expression):
         value = _value(found[0], given)
         return Omitted if value == "" else value
-    return "".join(part if isinstance(part, str) else str(_value(part, given)) for part in found)
+    return fill_text(text, given)
 
 
 def _value(expression: Expression, given: Substitutes) -> str | int:

@@ -1,5 +1,6 @@
 """The row language terminates, reads the fields it names and nothing else, and says where it errs."""
 
+import base64
 import copy
 import re
 from contextlib import suppress
@@ -29,6 +30,7 @@ from exporter.providers.manifest.templates import Substitutes, fill, fill_path, 
 from tests.config.test_fuzz import paths, replaced
 from tests.providers.manifest.files import (
     COST,
+    QUERY,
     SENT,
     THREE,
     Api,
@@ -245,6 +247,28 @@ def test_a_value_stays_in_its_place(value: str) -> None:
     assert made.count("/") == 3
     assert not set(made) & set("?#\\ \n")
     assert fill({"x": ["variables.v", "{variables.v}!"]}, given_) == {"x": [value, f"{value}!"]}
+
+
+def test_a_value_that_is_one_empty_variable_is_not_sent() -> None:
+    params = {
+        **QUERY["request"]["params"],
+        "a": "variables.v",
+        "b": {"json": "variables.v"},
+        "c": {"json": {"d": "variables.v"}},
+        "e": [1, "variables.v"],
+    }
+    request = {"path": "/q", "method": "POST", "params": params, "body": "variables.v"}
+    auth = {"kind": "basic", "username": "variables.v", "password": "secrets.key"}
+    manifest = loaded({"request": request}, auth=auth, variables={"v": {"default": ""}})
+    api = Api(THREE)
+
+    readings(manifest, api)
+
+    (sent,) = api.requests
+    assert sent.content == b""
+    assert {**sent.url.params} == api.sent[0]
+    assert {k: v for k, v in api.sent[0].items() if len(k) == 1} == {"c": "{}", "e": "1"}
+    assert sent.headers["authorization"] == "Basic " + base64.b64encode(b":the-key").decode()
 
 
 @pytest.mark.parametrize(
