@@ -216,10 +216,13 @@ class ApiClient:
 
 
 def merged_headers(*given: Mapping[str, str]) -> httpx.Headers:
-    """Return the headers of all; of those with one name, in whatever case, only the last."""
+    """Return the headers of all; of those with one name, in whatever case, only the last.
+
+    Blanks around a value, which are no part of it (RFC 9110, 5.5), would be refused when it is sent.
+    """
     headers = httpx.Headers()
     for name, value in chain.from_iterable(each.items() for each in given):
-        headers[name] = value
+        headers[name] = value.strip()
     return headers
 
 

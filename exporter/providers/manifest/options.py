@@ -23,7 +23,7 @@ from pydantic import (
 from exporter.config.model import Secret, TargetOptions
 from exporter.config.secret import SecretContext
 from exporter.config.values import can_be_sent, invalid, suggestion
-from exporter.errors import SchemaError, SettingsError, SettingsProblem, Unauthorized
+from exporter.errors import Refused, SchemaError, SettingsError, SettingsProblem, Unauthorized
 from exporter.format import span
 from exporter.http_client.client import ApiCall, ApiClient, merged_headers
 from exporter.logs import hide
@@ -294,10 +294,17 @@ class ManifestAccount:
         call = ApiCall(
             "POST", url.path, form=form, base=f"{url.scheme}://{url.netloc}", signed=False
         )
-        found = await client.fetch(call, AccessToken)
-        if not can_be_sent(found.access_token):
+        try:
+            found = await client.fetch(call, AccessToken)
+        except Refused as error:
+            if error.status != HTTPStatus.BAD_REQUEST:
+                raise
+            words = f"{error}; the client or its secret is not accepted"  # RFC 6749, 5.2
+            raise Unauthorized(words, status=error.status) from None
+        token = found.access_token.strip()
+        if not (token and can_be_sent(token)):
             raise SchemaError(f"{call.endpoint}: access_token: no header can carry it")
         lives_s = parse_number(found.expires_in) or TOKEN_LIVES_S
-        self._token, self._key = hide(found.access_token), form["client_secret"]
+        self._token, self._key = hide(token), form["client_secret"]
         self._renew_ms = now_ms + RENEW_AT * min(lives_s * SECOND_MS, DAY_MS)
         return self._token

@@ -14,7 +14,14 @@ from click.testing import CliRunner
 from exporter.app import App
 from exporter.cli import main
 from exporter.config import loads
-from exporter.errors import ProviderError, SchemaError, SettingsError, Throttled, Unauthorized
+from exporter.errors import (
+    ProviderError,
+    Refused,
+    SchemaError,
+    SettingsError,
+    Throttled,
+    Unauthorized,
+)
 from exporter.exposition import catalogue
 from exporter.model.query import PollRequest
 from exporter.model.samples import DAY_MS, HOUR_MS, Window
@@ -250,6 +257,43 @@ def test_a_token_is_fetched_once_and_again_when_it_is_refused() -> None:
         None,
         "Bearer b",
     ]
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (httpx.Response(400, json={"error": "invalid_client"}), Unauthorized),
+        (httpx.Response(404), Refused),
+        ({"access_token": " "}, SchemaError),
+        ({"access_token": "a\tb"}, SchemaError),
+    ],
+)
+def test_a_token_that_is_not_given_is_an_error_with_its_reason(
+    answer: Any, error: type[ProviderError]
+) -> None:
+    auth = {"kind": "oauth2_client_credentials", "token_url": "/token", "client_id": "me"}
+
+    with pytest.raises(error, match=r"POST /v1/token: "):
+        readings(loaded(auth=auth | {"client_secret": "secrets.key"}), Api(answer))
+
+
+def test_a_header_has_no_blanks_around_it() -> None:
+    headers = {"X-Version": "2 ", "X-Team": "{variables.team} {variables.team}"}
+    auth = {"kind": "oauth2_client_credentials", "token_url": "/token", "client_id": "me"}
+    api = Api({"access_token": "a "}, THREE)
+
+    readings(
+        loaded(
+            auth=auth | {"client_secret": "secrets.key"},
+            headers=headers,
+            variables={"team": {"default": ""}},
+        ),
+        api,
+    )
+
+    (*_, sent) = api.requests
+    names = ("x-version", "x-team", "authorization")
+    assert [sent.headers[name] for name in names] == ["2", "", "Bearer a"]
 
 
 def test_no_message_holds_a_secret_or_a_value() -> None:
