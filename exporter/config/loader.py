@@ -32,7 +32,7 @@ INDEXED_BYTES = 256
 """Five labels of this length, escaped, fit into an entry of a PostgreSQL index: 2,704 bytes."""
 OWN = frozenset({"name", "provider", "renamed_from"})
 """Keys that cannot be defaults, since each target has its own."""
-OF_WHOLE_TARGETS = frozenset({"missing", "team", "twice", "fed", "unused"})
+OF_WHOLE_TARGETS = frozenset({"missing", "team", "twice", "fed", "unused", "whole"})
 """Kinds of problems that only a target can have, since its other keys decide."""
 
 

@@ -19,6 +19,7 @@ PLAIN: dict[str, dict[str, str]] = {
     "flowxo": {"api_key": "{env: KEY}", "project": "promo"},
     "inkeep": {"api_key": "{env: KEY}", "project": "docs"},
     "chatlayer": {"token": "{env: KEY}", "bots": "[B1]"},
+    "manifest": {"secrets": "{key: {env: KEY}}"},
 }
 TWICE = "already feeds this family; it would count twice"
 INKEEP_FEEDS = {
@@ -137,6 +138,12 @@ RECEIVED = "event_map: {said: chatbot_messages_received_total}"
         ("inkeep", HANDOVERS, "queries: [events]"),
         ("inkeep", "queries: [feedback]", f"{HANDOVERS}, queries: [events]"),
         ("inkeep", f"queries: [feedback], {HANDOVERS}", "queries: [events]"),
+        ("manifest", "manifest: botpress", "variables: {bot: b, workspace: w}"),
+        (
+            "manifest",
+            "manifest: botpress, variables: {bot: .., workspace: w}",
+            "variables: {bot: b, workspace: w}",
+        ),
     ],
 )
 def test_defaults_may_need_what_a_target_has(provider: str, defaults: str, extra: str) -> None:

@@ -128,10 +128,10 @@ class ManifestOptions(TargetOptions):  # noqa: PLW1641 - its dicts have no hash
             try:
                 fill_path(query.request.path, values)
             except ExpressionError as error:
-                raise invalid("path", f"variables: {error}", f"see the path of {name}") from None
+                raise invalid("whole", f"variables: {error}", f"see the path of {name}") from None
             headers = fill({**manifest.headers, **query.request.headers}, values)
             if not can_be_sent("".join(map(str, headers.values()))):
-                raise invalid("header", "variables: no header can carry such a value")
+                raise invalid("whole", "variables: no header can carry such a value")
             self._check_window(name, query.window)
         taken: dict[str, Any] = {} if self.base_url else {"base_url": manifest.base_url}
         rate = manifest.rate.requests_per_second
@@ -149,7 +149,7 @@ class ManifestOptions(TargetOptions):  # noqa: PLW1641 - its dicts have no hash
         most_ms = (window.max_span or maxsize) - window.bucket
         if self.manifest.settings.rate.budget is not None and lookback_ms > most_ms:
             words = f"lookback: {name} has a call budget, and one call does not reach back so far"
-            raise invalid("lookback", words, f"at most {span(most_ms / SECOND_MS)}")
+            raise invalid("whole", words, f"at most {span(most_ms / SECOND_MS)}")
 
     def times(self, window: ManifestWindow) -> tuple[int, int]:
         """Return ``lookback`` and ``settle``: the target's, or the manifest's if it gives none."""
@@ -207,7 +207,7 @@ def _check_names(
         hint = suggestion(name, known) or f"it has {', '.join(sorted(known)) or 'none'}"
         raise invalid(kind, f"the manifest has no {kind} {name}", hint)
     if missing := sorted(set(needed) - set(given)):
-        raise invalid(kind, f"missing: the manifest needs the {kind} {missing[0]}")
+        raise invalid("whole", f"missing: the manifest needs the {kind} {missing[0]}")
 
 
 class AccessToken(msgspec.Struct):
