@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import parse_qsl, urljoin, urlsplit
+from urllib.parse import parse_qsl, urljoin
 
+import httpx
 import msgspec
 from msgspec import UNSET, UnsetType
 
@@ -44,11 +45,10 @@ MORE = "more calls if an answer has several pages"
 
 def next_query(link: str, base_url: str, path: str) -> str:
     """Return the query string of the next page; raise ``SchemaError`` if it leads elsewhere."""
-    here = urlsplit(base_url + path)
-    with suppress(ValueError):
-        there = urlsplit(urljoin(base_url + path, link))
-        if there[:3] == here[:3]:
-            return there.query
+    with suppress(ValueError, httpx.InvalidURL):
+        there = httpx.URL(urljoin(base_url + path, link))
+        if there.copy_with(query=None, fragment=None) == httpx.URL(base_url + path):
+            return there.query.decode()
     raise SchemaError(f"{path}: the next page is at another address, which is not followed")
 
 
@@ -283,7 +283,8 @@ class ManifestReader:
         body = fill({"body": request.body}, given).get("body")
         pages = self.query.settings.pages
         if page is not None and pages.kind in ("next_url", "link_header"):
-            params = parse_qsl(page, keep_blank_values=True)
+            key = self.account.options.manifest.settings.auth.param  # a link may repeat it
+            params = [pair for pair in parse_qsl(page, keep_blank_values=True) if pair[0] != key]
         elif page is not None and body is not None:
             body = with_member(body, (pages.send or "").split("."), page)
         elif page is not None:

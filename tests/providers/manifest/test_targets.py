@@ -342,7 +342,14 @@ def test_a_list_goes_on_until_it_ends(pages: dict[str, str], asked: list[dict[st
 
 
 @pytest.mark.parametrize(
-    "link", ["https://evil.example/v1/v1/stats?c=1", "/v1/other?c=1", "http://[", "//evil.example/"]
+    "link",
+    [
+        "https://evil.example/v1/v1/stats?c=1",
+        "http://api.acme.example/v1/v1/stats?c=1",
+        "https://api.acme.example:8443/v1/v1/stats?c=1",
+        "https://api.acme.example:x/v1/v1/stats?c=1",
+        *("/v1/other?c=1", "http://[", "//evil.example/"),
+    ],
 )
 def test_the_next_page_is_never_asked_elsewhere(link: str) -> None:
     api = Api({"data": PAGED[:2], "next": link})
@@ -353,6 +360,21 @@ def test_the_next_page_is_never_asked_elsewhere(link: str) -> None:
     assert len(api.requests) == 1
     with pytest.raises(ProviderError, match="is p its parameter"):
         readings(loaded({"pages": {"kind": "page", "send": "p"}}), Api({"data": PAGED}))
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["", "https://API.acme.example", "https://api.acme.example:443", "HTTPS://api.acme.example"],
+)
+def test_a_link_in_another_spelling_goes_on_with_the_targets_own_key(origin: str) -> None:
+    auth = {"kind": "query", "param": "apikey", "token": "secrets.key"}
+    link = f"{origin}/v1/v1/stats?c=x&apikey=REDACTED"
+    api = Api({"data": PAGED[:2], "next": link}, {"data": PAGED[2:]})
+
+    found = readings(loaded({"pages": {"kind": "next_url", "from": "next"}}, auth=auth), api)
+
+    assert counts(found) == {-3: 1, -2: 1, -1: 1}
+    assert api.requests[1].url.query == b"c=x&apikey=the-key"
 
 
 def test_a_loop_reads_each_value_into_its_family_with_a_name_of_its_own() -> None:
