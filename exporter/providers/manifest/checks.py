@@ -95,7 +95,7 @@ def check_account(problems: Problems, manifest: Manifest) -> set[str]:
         problems.attempt(("auth", "header"), check_header, auth.header)
     _check_auth_keys(problems, auth)
     used = problems.names_in(("headers",), manifest.headers, known)
-    for name in (*_SECRET, "username", "client_id"):
+    for name in (*_SECRET, "username", "client_id", "scope"):
         text = getattr(auth, name)
         named_here = problems.names_in(("auth", name), text, known)
         if text and name in _SECRET and "secrets" not in {root for root, _ in named_here}:

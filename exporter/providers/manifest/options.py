@@ -286,8 +286,8 @@ class ManifestAccount:
             "client_id": fill_text(auth.client_id, given),
             "client_secret": fill_text(auth.client_secret, given),
         }
-        if auth.scope:
-            form["scope"] = auth.scope
+        if scope := fill_text(auth.scope, given):
+            form["scope"] = scope
         if now_ms < self._renew_ms and form["client_secret"] == self._key:
             return self._token
         url = urlsplit(urljoin(self.options.base_url + "/", (auth.token_url or "").lstrip("/")))

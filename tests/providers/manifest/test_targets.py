@@ -236,7 +236,8 @@ def test_a_request_is_signed(
 
 def test_a_token_is_fetched_once_and_again_when_it_is_refused() -> None:
     auth = {"kind": "oauth2_client_credentials", "token_url": "/token", "client_id": "me"}
-    manifest = loaded(auth=auth | {"client_secret": "secrets.key", "scope": "read"})
+    auth |= {"client_secret": "secrets.key", "scope": "read:{variables.area}"}
+    manifest = loaded(auth=auth, variables={"area": {}})
     built = target(manifest)
     api = Api({"access_token": "a", "expires_in": 10**400}, THREE, THREE, httpx.Response(401),
               {"access_token": "b"}, THREE)  # fmt: skip
@@ -250,7 +251,7 @@ def test_a_token_is_fetched_once_and_again_when_it_is_refused() -> None:
     assert (form["grant_type"], form["client_id"], form["scope"]) == (
         "client_credentials",
         "me",
-        "read",
+        "read:x",
     )
     assert form["client_secret"] == "the-key"
     assert [request.headers.get("authorization") for request in api.requests[-2:]] == [
@@ -564,6 +565,7 @@ FAMILIES: tuple[tuple[str, dict[str, Any], str], ...] = (
         ({}, {"name": "voiceflow"}, "name: a built-in provider has this name"),
         ({}, {"auth": {"kind": "bearer", "token": "abc"}}, "auth.token: literal secret"),
         ({}, {"auth": {"kind": "basic"}}, "auth.username: missing; basic needs username"),
+        ({}, {"auth": {"kind": "none", "scope": "variables.x"}}, "no such name: variables.x"),
         ({}, {"auth": {"kind": "none", "token": KEY}}, "auth.token: not used by none"),
         (
             {},
