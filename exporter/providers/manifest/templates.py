@@ -7,6 +7,7 @@ from functools import cache
 from typing import Any, TypeAlias
 from urllib.parse import quote
 
+from exporter.config.source import spelled
 from exporter.config.values import can_be_sent, suggestion
 from exporter.model.samples import Window, ceil_to
 from exporter.providers.manifest.expressions import (
@@ -140,7 +141,8 @@ def fill_text(text: str | None, given: Substitutes) -> str:
 
 def fill_headers(headers: Mapping[str, Any], given: Substitutes) -> dict[str, str]:
     """Return ``headers`` as text, without those that are one empty variable."""
-    return {name: str(value) for name, value in fill(dict(headers), given).items()}
+    found = fill(dict(headers), given)
+    return {n: value if isinstance(value, str) else spelled(value) for n, value in found.items()}
 
 
 def fill_path(path: str, given: Substitutes) -> str:

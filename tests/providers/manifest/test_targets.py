@@ -225,10 +225,10 @@ def test_a_request_is_signed(
 ) -> None:
     api = Api(THREE)
 
-    readings(loaded(auth=auth, headers={"X-Version": 2}), api)
+    readings(loaded(auth=auth, headers={"X-Version": 2, "X-All": True}), api)
 
     (request,) = api.requests
-    assert request.headers["x-version"] == "2"
+    assert [request.headers[name] for name in ("x-version", "x-all")] == ["2", "true"]
     assert {name: request.headers[name] for name in headers} == headers
     assert params.items() <= dict(request.url.params).items()
     assert ("authorization" in request.headers) is ("authorization" in headers)
