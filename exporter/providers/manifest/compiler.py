@@ -409,6 +409,12 @@ class QueryCompiler:
         for name in needed.get(pages.kind, ()):
             if given[name] is None:
                 self.problems.add(("pages", name), "missing", f"{pages.kind} needs it")
+        held = self.query.request.body
+        for name in pages.send.split(".") if pages.send else ():
+            if not isinstance(held, dict | None):
+                words = "it would replace a list or value of the body"
+                self.problems.add(("pages", "send"), words, "give the path of a member")
+            held = held.get(name) if isinstance(held, dict) else None
         cursor = self._answer_field(("pages", "from"), pages.source)
         more = self._answer_field(("pages", "more"), pages.more)
         total = self._answer_field(("complete", "total"), complete.total if complete else None)

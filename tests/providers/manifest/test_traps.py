@@ -53,6 +53,11 @@ def counting(value: str, **more: Any) -> dict[str, Any]:
     return {"count": {SENT: {"value": value, **more}}}
 
 
+def posting(body: Any, send: str) -> dict[str, Any]:
+    request = QUERY["request"] | {"method": "POST", "body": body}
+    return {"request": request, "pages": NEXT | {"send": send, "size": 9}}
+
+
 def showing(**rule: Any) -> dict[str, Any]:
     return {"gauge": {"chatbot_active_users": DISTINCT | rule}, "count": None}
 
@@ -140,6 +145,12 @@ def within(zone: str, bucket: str = "1h") -> dict[str, Any]:
         ({"only": {"row.sent.x": [1]}}, "read in two ways: value, list, map or object"),
         ({"parts": {"row.input": []}}, "expected a field and those it contains"),
         ({"pages": {"kind": "cursor"}}, "pages.send: missing; cursor needs it"),
+        (posting(["all"], "page"), "pages.send: it would replace a list or value of the body"),
+        (posting("variables.team", "page"), "pages.send: it would replace"),
+        (posting({"page": {"of": 1}}, "page.of.after"), "pages.send: it would replace"),
+        (posting({"page": {"of": 1}}, "page.of"), ""),
+        (posting({"page": None}, "page.after"), ""),
+        (posting(["all"], "page") | {"pages": None}, ""),
         ({"rows": ["data as row"]}, "a level ends in [] or {}"),
         ({"rows": ["a[].b[] as row"]}, "a list within a list"),
         ({"request": QUERY["request"] | {"body": {}}}, "a GET has no body"),
