@@ -29,7 +29,7 @@ from exporter.http_client.client import ApiCall, ApiClient, merged_headers
 from exporter.logs import hide
 from exporter.model.numbers import parse_number
 from exporter.model.samples import DAY_MS, SECOND_MS, Family
-from exporter.providers.base.options import check_distinct
+from exporter.providers.base.options import NotRepeated
 from exporter.providers.base.plugin import budget_name, key_of
 from exporter.providers.manifest import loader
 from exporter.providers.manifest.expressions import ExpressionError
@@ -87,7 +87,7 @@ class ManifestOptions(TargetOptions):  # noqa: PLW1641 - its dicts have no hash
         validate_default=True,
         description="values for the manifest's variables",
     )
-    queries: tuple[str, ...] = Field(
+    queries: NotRepeated[str] = Field(
         default=(), strict=False, description="what to read; all of the manifest's by default"
     )
 
@@ -115,7 +115,7 @@ class ManifestOptions(TargetOptions):  # noqa: PLW1641 - its dicts have no hash
     def _are_known(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         known = info.data["manifest"].queries if "manifest" in info.data else value
         _check_names("query", value, known, ())
-        return check_distinct(value)
+        return value
 
     @model_validator(mode="after")
     def _completed(self) -> Self:

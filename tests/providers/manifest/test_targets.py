@@ -514,6 +514,7 @@ OF_TEAM = written(headers={"X-Team": "variables.team"}, **TEAM)
         (written(), {"variables": {"team": "a"}}, "the manifest has no variable team"),
         (written(), {"queries": ["stat"]}, 'has no query stat; did you mean "stats"?'),
         (written(), {"queries": ["stats", "stats"]}, "an entry is listed more than once"),
+        (written(), {"queries": []}, "nothing to read; name at least one"),
         (written(), {"manifest": "opnai"}, "the exporter ships no manifest of this name"),
         (written(), {"manifest": ""}, "expected a name or a path"),
         (
