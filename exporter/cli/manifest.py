@@ -75,7 +75,7 @@ def check(file: str) -> None:
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     multiple=True,
     required=True,
-    help="A file with the response to the next request; give one for each.",
+    help="A file with the response to the next request; give one for each, but none for OAuth tokens.",
 )
 @click.option(
     "--query",
@@ -161,7 +161,10 @@ def _load(file: str) -> LoadedManifest:
 
 @dataclass
 class AnswersFromFiles(httpx.AsyncBaseTransport):
-    """Answers each request with the next one of ``left``; ``sent`` has the requests as text."""
+    """Answers each request with the next one of ``left``; ``sent`` has the requests as text.
+
+    It answers a request for an OAuth token by itself.
+    """
 
     left: list[bytes]
     sent: list[str] = field(default_factory=list)
@@ -170,10 +173,12 @@ class AnswersFromFiles(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Return the next response; 404 if there is none."""
-        self.asked += 1
         self.sent.append(f"  {request.method} {unquote(str(request.url))}")
         content = request.content.decode()
         self.sent += [f"    {content}"] if content else []
+        if content.startswith("grant_type="):  # any other body is JSON
+            return httpx.Response(200, json={"access_token": "token"})
+        self.asked += 1
         self.unanswered = not self.left
         return (
             httpx.Response(404)

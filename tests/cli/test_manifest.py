@@ -106,6 +106,20 @@ def test_what_run_would_refuse_is_refused(
     assert problem in done.stderr
 
 
+def test_the_request_for_a_token_needs_no_answer(folder: Path) -> None:
+    auth = {"kind": "oauth2_client_credentials", "token_url": "/token", "client_id": "me"}
+    auth |= {"client_secret": "secrets.key"}
+    (folder / "acme.yaml").write_bytes(written({"missing": "zero"}, auth=auth))
+
+    done = tried(folder, "a.json")
+
+    assert done.exit_code == 0, done.stderr
+    token, form, query = done.stdout.splitlines()[1:4]
+    assert token == "  POST https://api.acme.example/v1/token"
+    assert form.endswith("client_secret=secrets.key")
+    assert query.startswith("  GET https://api.acme.example/v1/v1/stats?from=")
+
+
 def test_a_query_of_a_loop_is_tried_alone(folder: Path) -> None:
     loop: dict[str, Any] = {"for_each": {"bot": ["a", "b"]}, "missing": "zero"}
     loop["labels"] = {"channel": "each.bot"}
