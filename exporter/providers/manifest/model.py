@@ -174,7 +174,7 @@ class ManifestRequest(BaseModel):
     def numbers(self) -> frozenset[int]:
         """Return the whole numbers above 1 that are sent; one of them may be the page size."""
         texts = (str(value) for _, value in leaves([self.params, self.body]))
-        return frozenset(int(text) for text in texts if text.isdecimal() and int(text) > 1)
+        return frozenset(int(text) for text in texts if re.fullmatch(r"[2-9]|[1-9]\d{1,8}", text))
 
 
 class ManifestWindow(BaseModel):

@@ -1038,6 +1038,7 @@ def test_what_cannot_be_expressed_is_refused_with_its_reason(key: str) -> None:
         ({"window": {"end": "exclusive", "lookback": "1h", "settle": "2h"}}, "shorter than settle"),
         ({"missing": "zero", "pages": NEXT}, "nothing would show that pages.from is wrong"),
         ({"missing": "zero", "pages": NEXT} | limited(50), ""),
+        ({"missing": "zero", "pages": NEXT} | limited("9" * 4301), "that pages.from is wrong"),
         ({"missing": "zero", "pages": NEXT | {"size": 50}}, ""),
         ({"missing": "zero", "pages": NEXT | {"more": "more"}}, ""),
         ({"missing": "zero", "pages": NEXT, "complete": {"total": "n"}}, ""),
