@@ -236,7 +236,7 @@ class _Deflated:
 
     def decode(self, chunk: bytes) -> Iterator[bytes]:
         rest = chunk
-        while rest:
+        while rest := rest.lstrip(b"\0") if self._stream.eof else rest:  # a member may be padded
             if self._stream.eof:
                 self._stream = zlib.decompressobj(self._window_bits)
             self._begun = True

@@ -114,8 +114,9 @@ TWO_MEMBERS = gzip.compress(BODY[:9]) + gzip.compress(BODY[9:])
         *((coding, gzip.compress(BODY)) for coding in ("gzip", "x-gzip", "GZIP")),
         ("gzip", TWO_MEMBERS),
         ("deflate", zlib.compress(BODY)),
+        ("gzip", gzip.compress(BODY[:5]) + b"\0" * 9 + gzip.compress(BODY[5:]) + b"\0" * 99_999),
     ],
-    ids=["gzip", "x-gzip", "in capitals", "two members", "deflate"],
+    ids=["gzip", "x-gzip", "in capitals", "two members", "deflate", "padded"],
 )
 async def test_a_compressed_body_is_decoded(coding: str, packed: bytes) -> None:
     answer = await answered(whole(packed, f"Content-Encoding: {coding}\r\n".encode()))
