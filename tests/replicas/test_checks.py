@@ -87,6 +87,8 @@ def test_a_target_that_nobody_takes_over() -> None:
 
     assert len(checks.late(requests, [killed], 35)) == 1
     assert checks.late(requests, [killed, down], 35) == []
+    assert checks.late(requests, [killed, Outage("r2", "kill", 30, 31)], 35) == []
+    assert len(checks.late(requests, [killed, Outage("r2", "kill", 30, 31)], 19)) == 1
     assert checks.takeovers(requests, [killed, down]) == {"kill": [37.5]}
 
 
