@@ -254,7 +254,7 @@ class Collector:
 
     def _event(self, key: str, row: RowContext, at_ms: int) -> Event:
         """Return a record as an event; the ledger knows earlier ids."""
-        identity = f"{self.spec.name}\n{key}"
+        identity = f"{self.rows.memo.get('ids', self.spec.name)}\n{key}"
         digest = hashlib.blake2b(identity.encode(), digest_size=16).digest()
         counts = tuple(self.rows.series(feed.family, labels) for feed, labels in self._fed(row))
         return Event(digest, at_ms, counts, zlib.crc32(repr((at_ms, counts)).encode()))

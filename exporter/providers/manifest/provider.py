@@ -121,6 +121,7 @@ class ManifestReader:
             async for part, answers in self._complete(client, request, window, rows):
                 collector.add(answers, part)
             events = collector.finish()
+            rows.remember(ids=rows.memo.get("ids", self.spec.name))  # a new name keeps the ids
             reading = rows.reading(more=window.end_ms < whole.end_ms)
             yield replace(reading, events=events, watermark_ms=window.end_ms)
 

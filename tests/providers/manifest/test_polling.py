@@ -7,15 +7,18 @@ from typing import Any
 
 import httpx
 import pytest
+import sqlalchemy as sa
 
 from exporter.exposition.self_metrics import is_up
 from exporter.http_client.transport import Transport
+from exporter.ledger import tables
+from exporter.model.query import QuerySpec
 from exporter.model.samples import HOUR_MS, SECOND_MS
 from exporter.polling.past import read_slice
 from exporter.polling.poll import PollContext, ScheduledQuery, poll
 from exporter.providers.base.plugin import Target
 from exporter.telemetry.counters import Telemetry
-from tests.providers.manifest.files import NOON_MS, SENT, loaded, target
+from tests.providers.manifest.files import NOON_MS, QUERY, SENT, loaded, target
 from tests.providers.vendor import published
 from tests.support.driver import LedgerDriver
 from tests.support.virtual import VirtualClock, inline, run_virtual
@@ -44,9 +47,7 @@ class Polling:
         self.answer = answer
         self.clock = VirtualClock(NOON_MS + 10 * SECOND_MS)
         self.asked: list[tuple[float, float]] = []
-        self.queries = {q.spec.key: (each, q) for each in targets for q in each.queries}
-        specs = [query.spec for _, query in self.queries.values()]
-        self.driver = LedgerDriver(folder, *specs, clock=self.clock)
+        self.driver = LedgerDriver(folder, *self._taking(*targets), clock=self.clock)
         self.context = PollContext(
             self.driver.ledger,
             self.clock,
@@ -55,6 +56,14 @@ class Polling:
             inline,
             published,
         )
+
+    def _taking(self, *targets: Target) -> list[QuerySpec]:
+        self.queries = {q.spec.key: (each, q) for each in targets for q in each.queries}
+        return [query.spec for _, query in self.queries.values()]
+
+    def reload(self, *targets: Target) -> None:
+        """Go on with other targets."""
+        self.driver.sync(*self._taking(*targets))
 
     def reply(self, request: httpx.Request) -> httpx.Response:
         start, end = (int(request.url.params[name]) for name in ("from", "to"))
@@ -160,6 +169,22 @@ def test_a_stream_asks_for_at_most_max_span_and_catches_up(polling: Make) -> Non
     assert made.up
     made.driver.confirm_zero_scraped()
     assert made.count == made.truth(600)
+
+
+def test_a_stream_with_another_name_counts_nothing_again(polling: Make) -> None:
+    query = {name: value for name, value in {**QUERY, **STREAM}.items() if value is not None}
+    former, renamed, again = (loaded(queries={name: query}) for name in ("stats", "calls", "b"))
+    made = polling(every(600), target(former))
+    made.for_hours(5)
+    with made.driver.transaction() as tx:  # as an earlier version has left the ledger
+        tx.execute(sa.update(tables.query).values(memo="{}"))
+
+    for manifest in (former, renamed, again):
+        made.reload(target(manifest))
+        made.for_hours(5)
+        made.driver.confirm_zero_scraped()
+
+        assert made.count == made.truth(600)
 
 
 def budgeted(calls: int = 24, **query: Any) -> Any:
