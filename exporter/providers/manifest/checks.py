@@ -18,7 +18,12 @@ from exporter.providers.manifest.expressions import (
     check_format,
     has_whole_hours,
 )
-from exporter.providers.manifest.model import Manifest, ManifestAuth, ManifestQuery
+from exporter.providers.manifest.model import (
+    CallBudget,
+    Manifest,
+    ManifestAuth,
+    ManifestQuery,
+)
 from exporter.providers.manifest.program import ANSWER, EACH
 from exporter.providers.manifest.templates import (
     bounds,
@@ -121,7 +126,7 @@ def _check_auth_keys(problems: Problems, auth: ManifestAuth) -> None:
             problems.add(("auth", "token_url"), error.message())
 
 
-def check_window(problems: Problems, query: ManifestQuery, *, budget: bool) -> None:
+def check_window(problems: Problems, query: ManifestQuery, budget: CallBudget | None) -> None:
     """Check what one request covers; a ``budget`` needs one request per poll."""
     window = query.window
     if window.bucket not in (HOUR_MS, DAY_MS):
@@ -135,7 +140,7 @@ def check_window(problems: Problems, query: ManifestQuery, *, budget: bool) -> N
         problems.add(("window", "timezone"), "its hours do not begin with UTC hours", hint)
     if window.max_span is not None and window.max_span % window.bucket:
         problems.add(("window", "max_span"), "not a whole number of buckets")
-    poll, span = window.lookback + window.bucket, window.max_span
+    poll, span = window.lookback + query.newest_ms(budget), window.max_span
     several = {
         "pages": query.pages.kind != "none",
         "shape": query.shape == "range",

@@ -83,7 +83,7 @@ class QueryCompiler:
 
     def __call__(self) -> CompiledQuery:
         query = self.query
-        check_window(self.problems, query, budget=self.manifest.rate.budget is not None)
+        check_window(self.problems, query, self.manifest.rate.budget)
         secrets = check_request(self.problems, query, self.manifest.variables, self.manifest.auth)
         for index, text in enumerate(query.rows):
             before = len(self.problems.found)

@@ -221,7 +221,7 @@ class Collector:
         """Count each record once, as last read; round the sums of decimals, half to even."""
         events = list[Event]()
         for key, (row, at_ms) in self._records.items():
-            if not self.query.stream:
+            if not self.query.settings.stream:
                 self._add_row(row, floor_to(at_ms, self.spec.granularity_ms))
             elif self._wanted(row):
                 events.append(self._event(key, row, at_ms))

@@ -113,6 +113,11 @@ class CallBudget(BaseModel):
             raise invalid("budget", "shorter than 1 ms for each call", hint)
         return value
 
+    @property
+    def period_ms(self) -> int:
+        """Return the time from one call to the next."""
+        return self.per // self.calls
+
 
 class ManifestRate(BaseModel):
     """How fast an API may be called; a target may set its own ``requests_per_second``."""
@@ -300,6 +305,16 @@ class ManifestQuery(BaseModel):
     distinct: list[str] = Field(default_factory=list, description="fields of distinct counts")
     count: dict[str, CountRule | list[CountRule]] = Field(default_factory=dict)
     gauge: dict[str, GaugeRule | list[GaugeRule]] = Field(default_factory=dict)
+
+    @property
+    def stream(self) -> bool:
+        """Return whether the query's records do not change, so that each is counted once."""
+        return self.shape == "records" and not self.mutable
+
+    def newest_ms(self, budget: CallBudget | None) -> int:
+        """Return what a poll reads beyond the lookback: the open bucket, or all since the last call."""
+        since_ms = budget.period_ms if budget and self.stream else 0
+        return max(self.window.bucket, since_ms)
 
 
 class Manifest(BaseModel):

@@ -34,7 +34,7 @@ from exporter.providers.base.plugin import budget_name, key_of
 from exporter.providers.manifest import loader
 from exporter.providers.manifest.expressions import ExpressionError
 from exporter.providers.manifest.loader import LoadedManifest
-from exporter.providers.manifest.model import Constant, ManifestWindow
+from exporter.providers.manifest.model import Constant, ManifestQuery, ManifestWindow
 from exporter.providers.manifest.program import as_text
 from exporter.providers.manifest.templates import (
     Substitutes,
@@ -132,7 +132,7 @@ class ManifestOptions(TargetOptions):  # noqa: PLW1641 - its dicts have no hash
             headers = fill({**manifest.headers, **query.request.headers}, values)
             if not can_be_sent("".join(map(str, headers.values()))):
                 raise invalid("whole", "variables: no header can carry such a value")
-            self._check_window(name, query.window)
+            self._check_window(name, query)
         taken: dict[str, Any] = {} if self.base_url else {"base_url": manifest.base_url}
         rate = manifest.rate.requests_per_second
         if rate is not None and "requests_per_second" not in self.model_fields_set:
@@ -144,10 +144,11 @@ class ManifestOptions(TargetOptions):  # noqa: PLW1641 - its dicts have no hash
         completed.__pydantic_fields_set__ = set(given)
         return completed
 
-    def _check_window(self, name: str, window: ManifestWindow) -> None:
-        lookback_ms, _ = self.times(window)
-        most_ms = (window.max_span or maxsize) - window.bucket
-        if self.manifest.settings.rate.budget is not None and lookback_ms > most_ms:
+    def _check_window(self, name: str, query: ManifestQuery) -> None:
+        budget = self.manifest.settings.rate.budget
+        lookback_ms, _ = self.times(query.window)
+        most_ms = (query.window.max_span or maxsize) - query.newest_ms(budget)
+        if budget is not None and lookback_ms > most_ms:
             words = f"lookback: {name} has a call budget, and one call does not reach back so far"
             raise invalid("whole", words, f"at most {span(most_ms / SECOND_MS)}")
 

@@ -333,11 +333,6 @@ class CompiledQuery:
             yield each, replace(self, program=replace(self.program, feeds=tuple(feeds)))
 
     @property
-    def stream(self) -> bool:
-        """Return whether each record is counted once, by its id, since it does not change."""
-        return self.settings.shape == "records" and not self.settings.mutable
-
-    @property
     def label_rules(self) -> Mapping[str, LabelRule]:
         """Return how raw label values become those that are shown, by label."""
         return {

@@ -18,7 +18,16 @@ from exporter.http_client.client import ApiCall, ApiClient, decode
 from exporter.http_client.transport import Response
 from exporter.model.numbers import count
 from exporter.model.query import Budget, Cost, PollRequest, QuerySpec
-from exporter.model.samples import DAY_MS, HOUR_MS, SECOND_MS, Reading, Readings, Window
+from exporter.model.samples import (
+    DAY_MS,
+    HOUR_MS,
+    SECOND_MS,
+    Reading,
+    Readings,
+    Window,
+    ceil_to,
+    floor_to,
+)
 from exporter.providers.base.declared import NO_CURSOR, ListPage, halved, read_pages, with_member
 from exporter.providers.base.plugin import Feed, LabelSettings, Provider, Query, spec_for
 from exporter.providers.base.rows import Rows
@@ -110,20 +119,36 @@ class ManifestReader:
             await self._drain(client, request, Rows(probe, self.spec, request.memo), probe)
             yield Reading(Window(request.now_ms, request.now_ms), watermark_ms=request.now_ms)
             return
-        whole = request.window
-        grown = spans(whole, self.spec.granularity_ms, self.spec.span_ms)
-        windows = [
-            Window(max(w.start_ms, whole.start_ms), min(w.end_ms, whole.end_ms)) for w in grown
-        ]
-        for window in windows or [whole]:
+        windows = self._spans(request.window, request.watermark_ms)
+        for window in windows:
             rows = Rows(window, self.spec, request.memo)
             collector = Collector(self.query, self.spec, rows, request.now_ms)
             async for part, answers in self._complete(client, request, window, rows):
                 collector.add(answers, part)
             events = collector.finish()
             rows.remember(ids=rows.memo.get("ids", self.spec.name))  # a new name keeps the ids
-            reading = rows.reading(more=window.end_ms < whole.end_ms)
+            reading = rows.reading(more=window != windows[-1])
             yield replace(reading, events=events, watermark_ms=window.end_ms)
+
+    def _spans(self, whole: Window, watermark_ms: int) -> list[Window]:
+        """Return ``whole`` in the spans that a stream reads.
+
+        With a call budget, what is too much for one call is left out of the overlap first.
+        """
+        step_ms, span_ms = self.spec.granularity_ms, self.spec.span_ms
+        if self.spec.budget is not None and span_ms is not None:
+            included = self.query.settings.window.end == "inclusive"  # with all of the open bucket
+            reach_ms = ceil_to(whole.end_ms, step_ms if included else SECOND_MS) - span_ms
+            # A bound as coarse as a bucket has left out the one that was open at the watermark.
+            start_ms = min(reach_ms, floor_to(watermark_ms, step_ms))
+            whole = Window(max(whole.start_ms, start_ms), whole.end_ms)
+            if whole.start_ms >= reach_ms:
+                return [whole]
+        grown = spans(whole, step_ms, span_ms)
+        parts = [
+            Window(max(w.start_ms, whole.start_ms), min(w.end_ms, whole.end_ms)) for w in grown
+        ]
+        return parts or [whole]
 
     def _complete(
         self, client: ApiClient, request: PollRequest, window: Window, rows: Rows
@@ -407,16 +432,16 @@ def _with_window(spec: QuerySpec, account: ManifestAccount, query: CompiledQuery
     window, rate = asked.window, options.manifest.settings.rate
     lookback_ms, settle_ms = options.times(window)
     initial_ms = spec.initial_lookback_ms
-    if query.stream:  # a bound as coarse as a bucket excludes the open one until it is over
+    if asked.stream:  # a bound as coarse as a bucket excludes the open one until it is over
         lookback_ms = max(lookback_ms, window.bucket)
         initial_ms = None  # nothing before a stream's epoch counts
     span_ms = window.bucket if asked.shape == "range" else window.max_span
     if rate.budget and asked.complete and span_ms is None:  # a longer answer may be cut off
-        span_ms = lookback_ms + window.bucket
+        span_ms = ceil_to(lookback_ms + asked.newest_ms(rate.budget), window.bucket)
     if rate.budget and span_ms and initial_ms:  # the first call reads the past, too
         initial_ms = min(initial_ms, span_ms - window.bucket)
     pages = asked.pages
-    budget = Budget(account.name, rate.budget.per // rate.budget.calls) if rate.budget else None
+    budget = Budget(account.name, rate.budget.period_ms) if rate.budget else None
     return replace(
         spec,
         granularity_ms=window.bucket,
@@ -426,8 +451,8 @@ def _with_window(spec: QuerySpec, account: ManifestAccount, query: CompiledQuery
         initial_lookback_ms=initial_ms,
         interval_ms=spec.interval_ms if "interval" in given else asked.interval or spec.interval_ms,
         timezone="UTC" if window.bucket > HOUR_MS else spec.timezone,  # days are UTC days
-        stream=query.stream,
-        ids_kept_ms=lookback_ms + HOUR_MS if query.stream else spec.ids_kept_ms,
+        stream=asked.stream,
+        ids_kept_ms=lookback_ms + HOUR_MS if asked.stream else spec.ids_kept_ms,
         cost=Cost() if pages.kind == "none" else Cost(page_rows=pages.size or 0, note=MORE),
         budget=budget,
     )

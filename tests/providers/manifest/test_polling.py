@@ -18,7 +18,7 @@ from exporter.polling.past import read_slice
 from exporter.polling.poll import PollContext, ScheduledQuery, poll
 from exporter.providers.base.plugin import Target
 from exporter.telemetry.counters import Telemetry
-from tests.providers.manifest.files import NOON_MS, QUERY, SENT, loaded, target
+from tests.providers.manifest.files import NOON_MS, QUERY, SENT, loaded, problems, target
 from tests.providers.vendor import published
 from tests.support.driver import LedgerDriver
 from tests.support.virtual import VirtualClock, inline, run_virtual
@@ -224,6 +224,29 @@ def test_a_stream_may_have_a_budget(polling: Make) -> None:
     assert made.count == made.truth(600)
 
 
+@pytest.mark.parametrize("end", ["exclusive", "inclusive"])
+@pytest.mark.parametrize(("lookback", "max_span"), [(1, 2), (6, 7), (6, 8), (6, None)])
+def test_a_stream_reads_at_each_call_of_a_budget_all_that_is_new(
+    polling: Make, lookback: int, max_span: int | None, end: str
+) -> None:
+    window = {"lookback": f"{lookback}h"} | ({"max_span": f"{max_span}h"} if max_span else {})
+    query = STREAM | {"window": window | {"end": end}, "complete": {"rows_below": 1000}}
+    made = polling(
+        every(600, lookback + 2 if max_span is None else max_span), target(budgeted(**query))
+    )
+
+    made.for_hours(20)
+    assert made.up
+    made.pause(24)
+    made.for_hours(30)
+    made.driver.confirm_zero_scraped()
+
+    assert made.up
+    assert made.driver.view().state.last_reason is None
+    assert len(made.asked) <= 51
+    assert made.count == made.truth(600)
+
+
 @pytest.mark.parametrize(("rows", "reason"), [(50, None), (30, "truncated")])
 def test_a_call_of_a_budget_is_not_repeated_in_parts_where_it_is_cut_off(
     polling: Make, rows: int, reason: str | None
@@ -244,6 +267,12 @@ def test_a_lookback_that_one_call_of_a_budget_does_not_reach_is_refused() -> Non
     with pytest.raises(ValueError, match="lookback: stats has a call budget"):
         target(manifest, lookback="72h")
     target(loaded({"window": window}), lookback="72h")
+    rare = {"calls": 1, "per": "1d"}
+    assert "one call per poll" in problems(
+        {**STREAM, "window": window | {"max_span": "71h"}}, rate={"budget": rare}
+    )
+    with pytest.raises(ValueError, match="lookback: stats has a call budget"):
+        target(loaded({**STREAM, "window": window}, rate={"budget": rare}), lookback="49h")
 
 
 def test_a_budget_belongs_to_the_account_and_no_call_of_it_is_sent_again(polling: Make) -> None:
