@@ -59,6 +59,8 @@ def apply_reading(given: ApplyInput) -> tuple[Applied, LastReading | None]:
             set_query(given.tx, given.query.id, **memo)
         return _applied(given, gauges.store(given)), None
     if given.spec.stream:
+        if given.is_first:
+            _check_whole(given)
         loaded = counters.load_series(given)
         counts, counted = streams.count(given, loaded)
         _hide_unreachable(given, loaded)

@@ -48,7 +48,6 @@ _LINK = re.compile(r"<([^<>]+)>([^<]*)")
 _REL = re.compile(r""";\s*rel\s*=\s*(["']?)([^"';,]*)\1""", re.IGNORECASE)
 
 RESTARTS = 2
-PROBE_MS = 60 * SECOND_MS
 MORE = "more calls if an answer has several pages"
 
 
@@ -113,34 +112,40 @@ class ManifestReader:
         return [reading]
 
     async def _stream(self, client: ApiClient, request: PollRequest) -> Readings:
-        """Yield the records since the watermark, with the overlap before it; at first, none."""
-        if request.watermark_ms is None:
-            probe = Window(request.now_ms - PROBE_MS, request.now_ms)
-            await self._drain(client, request, Rows(probe, self.spec, request.memo), probe)
-            yield Reading(Window(request.now_ms, request.now_ms), watermark_ms=request.now_ms)
-            return
-        windows = self._spans(request.window, request.watermark_ms)
+        """Yield the records since the watermark, with the overlap before it.
+
+        The first poll reads the end of the lookback, to check its rows, and yields none of them.
+        """
+        first, now_ms = request.watermark_ms is None, request.now_ms
+        whole = Window(now_ms - self.spec.lookback_ms, now_ms) if first else request.window
+        windows = self._spans(whole, request.watermark_ms)
         for window in windows:
             rows = Rows(window, self.spec, request.memo)
-            collector = Collector(self.query, self.spec, rows, request.now_ms)
+            collector = Collector(self.query, self.spec, rows, now_ms)
             async for part, answers in self._complete(client, request, window, rows):
                 collector.add(answers, part)
             events = collector.finish()
             rows.remember(ids=rows.memo.get("ids", self.spec.name))  # a new name keeps the ids
-            reading = rows.reading(more=window != windows[-1])
-            yield replace(reading, events=events, watermark_ms=window.end_ms)
+            reading = replace(rows.reading(more=window != windows[-1]), watermark_ms=window.end_ms)
+            if first:
+                yield replace(reading, window=Window(now_ms, now_ms))
+            else:
+                yield replace(reading, events=events)
 
-    def _spans(self, whole: Window, watermark_ms: int) -> list[Window]:
-        """Return ``whole`` in the spans that a stream reads.
+    def _spans(self, whole: Window, watermark_ms: int | None) -> list[Window]:
+        """Return ``whole`` in the spans that a stream reads, only the newest at its first poll.
 
         With a call budget, what is too much for one call is left out of the overlap first.
         """
         step_ms, span_ms = self.spec.granularity_ms, self.spec.span_ms
-        if self.spec.budget is not None and span_ms is not None:
-            included = self.query.settings.window.end == "inclusive"  # with all of the open bucket
-            reach_ms = ceil_to(whole.end_ms, step_ms if included else SECOND_MS) - span_ms
-            # A bound as coarse as a bucket has left out the one that was open at the watermark.
-            start_ms = min(reach_ms, floor_to(watermark_ms, step_ms))
+        one_call = watermark_ms is None or self.spec.budget is not None
+        if one_call and span_ms is not None:
+            # A bound as coarse as a bucket includes the open one, or leaves it out.
+            included = self.query.settings.window.end == "inclusive"
+            end_ms = ceil_to(whole.end_ms, step_ms if included else SECOND_MS)
+            start_ms = reach_ms = end_ms - span_ms
+            if watermark_ms is not None:
+                start_ms = min(reach_ms, floor_to(watermark_ms, step_ms))
             whole = Window(max(whole.start_ms, start_ms), whole.end_ms)
             if whole.start_ms >= reach_ms:
                 return [whole]

@@ -171,6 +171,21 @@ def test_a_stream_asks_for_at_most_max_span_and_catches_up(polling: Make) -> Non
     assert made.count == made.truth(600)
 
 
+@pytest.mark.parametrize("wrong", [{"only": {"row.kind": ["x"]}}, {"labels": {"project": "row.b"}}])
+@pytest.mark.parametrize("max_span", ["1h", "1d"])
+def test_a_stream_does_not_begin_with_a_field_that_no_row_has(
+    polling: Make, max_span: str, wrong: dict[str, Any]
+) -> None:
+    window = STREAM["window"] | {"max_span": max_span}
+    made = polling(every(600), target(loaded(STREAM | {"window": window} | wrong)))
+
+    made.for_hours(3)
+
+    assert not made.up
+    assert made.driver.view().state.last_reason == "schema"
+    assert max(hours for _, hours in made.asked) < 3
+
+
 def test_a_stream_with_another_name_counts_nothing_again(polling: Make) -> None:
     query = {name: value for name, value in {**QUERY, **STREAM}.items() if value is not None}
     former, renamed, again = (loaded(queries={name: query}) for name in ("stats", "calls", "b"))

@@ -976,13 +976,17 @@ def test_a_cursor_whose_parent_is_no_object_is_a_changed_answer(parent: Any) -> 
         readings(loaded({"pages": DEEP}), Api(THREE | {"meta": parent}))
 
 
-def test_a_first_read_needs_the_fields_that_its_series_have() -> None:
+@pytest.mark.parametrize("kind", [{}, STREAM])
+def test_a_first_read_needs_the_fields_that_its_series_have(kind: dict[str, Any]) -> None:
     labels = {"channel": "row.chan"}
     data = [row(-3, sent=1, bot=None), row(-2, sent=2, bot="b"), row(-1, bot="b")]
+    three = {"data": [each | {"id": each["time"]} for each in THREE["data"]]}
 
-    (label,) = readings(loaded({"labels": labels}), Api(THREE))
+    (label,) = readings(loaded(kind | {"labels": labels}), Api(three))
     (null,) = readings(loaded({"labels": {"project": "row.bot"}}), Api({"data": data}))
-    (meant,) = readings(loaded({"labels": labels, "null_labels": {"row.chan": ""}}), Api(THREE))
+    (meant,) = readings(
+        loaded(kind | {"labels": labels, "null_labels": {"row.chan": ""}}), Api(three)
+    )
 
     assert label.unfit.startswith(
         "labels.channel: row.chan is absent in all 3 rows; check the path"
