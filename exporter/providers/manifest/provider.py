@@ -114,11 +114,13 @@ class ManifestReader:
     async def _stream(self, client: ApiClient, request: PollRequest) -> Readings:
         """Yield the records since the watermark, with the overlap before it.
 
-        The first poll reads the end of the lookback, to check its rows, and yields none of them.
+        The first poll reads the end of the lookback, to check its rows, and yields none of them. So
+        does one with nothing to read, as after the clock was set back: the source must answer.
         """
-        first, now_ms = request.watermark_ms is None, request.now_ms
-        whole = Window(now_ms - self.spec.lookback_ms, now_ms) if first else request.window
-        windows = self._spans(whole, request.watermark_ms)
+        since_ms = request.watermark_ms if request.window.length_ms else None
+        probes, now_ms = since_ms is None, request.now_ms
+        whole = Window(now_ms - self.spec.lookback_ms, now_ms) if probes else request.window
+        windows = self._spans(whole, since_ms)
         for window in windows:
             rows = Rows(window, self.spec, request.memo)
             collector = Collector(self.query, self.spec, rows, now_ms)
@@ -127,13 +129,13 @@ class ManifestReader:
             events = collector.finish()
             rows.remember(ids=rows.memo.get("ids", self.spec.name))  # a new name keeps the ids
             reading = replace(rows.reading(more=window != windows[-1]), watermark_ms=window.end_ms)
-            if first:
+            if probes:
                 yield replace(reading, window=Window(now_ms, now_ms))
             else:
                 yield replace(reading, events=events)
 
     def _spans(self, whole: Window, watermark_ms: int | None) -> list[Window]:
-        """Return ``whole`` in the spans that a stream reads, only the newest at its first poll.
+        """Return ``whole`` in the spans that a stream reads, or the newest if there is no watermark.
 
         With a call budget, what is too much for one call is left out of the overlap first.
         """
@@ -150,10 +152,7 @@ class ManifestReader:
             if whole.start_ms >= reach_ms:
                 return [whole]
         grown = spans(whole, step_ms, span_ms)
-        parts = [
-            Window(max(w.start_ms, whole.start_ms), min(w.end_ms, whole.end_ms)) for w in grown
-        ]
-        return parts or [whole]
+        return [Window(max(w.start_ms, whole.start_ms), min(w.end_ms, whole.end_ms)) for w in grown]
 
     def _complete(
         self, client: ApiClient, request: PollRequest, window: Window, rows: Rows

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from exporter.errors import SchemaError, SettingsError, Truncated
+from exporter.errors import SchemaError, SettingsError, Truncated, Unauthorized
 from exporter.model.samples import DAY_MS, HOUR_MS, Window
 from exporter.providers.base.times import iso, parse_instant
 from exporter.providers.manifest import loader
@@ -520,6 +520,18 @@ def test_11_records_that_do_not_change_are_a_stream() -> None:
     assert (first.events, first.watermark_ms) == ((), NOON_MS)
     assert sorted((e.at_ms - NOON_MS) // HOUR_MS for e in found.events) == [-3, -1]
     assert found.watermark_ms == NOON_MS
+
+
+def test_11_a_stream_with_nothing_to_read_still_asks() -> None:
+    manifest, none = loaded(STREAM), Window(NOON_MS, NOON_MS)
+    api = Api({"data": [row(-1, id=7)]})
+
+    (found,) = readings(manifest, api, none, **GOING_ON)
+
+    assert len(api.requests) == 1
+    assert (found.window, found.events, found.watermark_ms) == (none, (), NOON_MS)
+    with pytest.raises(Unauthorized):
+        readings(manifest, Api(httpx.Response(401)), none, **GOING_ON)
 
 
 @pytest.mark.parametrize("mutable", [True, None])
