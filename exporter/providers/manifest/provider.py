@@ -375,8 +375,8 @@ class ManifestReader:
         try:
             response = await send()
         except Unauthorized as error:
-            if not self.account.renews(error):
-                raise
+            if not self.account.renews(error) or self.spec.budget is not None:
+                raise  # a budget has no second call: the next poll fetches a token
             response = await send()
         return response, decode(response.body, self.query.program.answer, call.endpoint)
 

@@ -18,7 +18,7 @@ from exporter.polling.past import read_slice
 from exporter.polling.poll import PollContext, ScheduledQuery, poll
 from exporter.providers.base.plugin import Target
 from exporter.telemetry.counters import Telemetry
-from tests.providers.manifest.files import NOON_MS, QUERY, SENT, loaded, problems, target
+from tests.providers.manifest.files import BASE, NOON_MS, QUERY, SENT, loaded, problems, target
 from tests.providers.vendor import published
 from tests.support.driver import LedgerDriver
 from tests.support.virtual import VirtualClock, inline, run_virtual
@@ -66,6 +66,8 @@ class Polling:
         self.driver.sync(*self._taking(*targets))
 
     def reply(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/token"):
+            return httpx.Response(200, json={"access_token": "t"})
         start, end = (int(request.url.params[name]) for name in ("from", "to"))
         now_ms = self.clock.now_ms()
         self.asked.append(((now_ms - NOON_MS) / HOUR_MS, (end - start) / 3600))
@@ -202,10 +204,10 @@ def test_a_stream_with_another_name_counts_nothing_again(polling: Make) -> None:
         assert made.count == made.truth(600)
 
 
-def budgeted(calls: int = 24, **query: Any) -> Any:
+def budgeted(calls: int = 24, auth: Any = BASE["auth"], **query: Any) -> Any:
     """Return a manifest that may be called ``calls`` times a day."""
     rate = {"budget": {"calls": calls, "per": "1d"}}
-    return loaded({"missing": "zero", "interval": "1h"} | query, rate=rate)
+    return loaded({"missing": "zero", "interval": "1h"} | query, rate=rate, auth=auth)
 
 
 @pytest.mark.parametrize("max_span", ["72h", "49h", None])
@@ -305,3 +307,20 @@ def test_a_budget_belongs_to_the_account_and_no_call_of_it_is_sent_again(polling
     budgets = [each.queries[0].spec.budget for each in (one, two, other, elsewhere)]
     assert len({each.name for each in budgets if each}) == 3
     assert not any(word in repr(budgets) for word in ("another", "acme"))
+
+
+def test_a_token_that_is_refused_is_reported_where_a_budget_has_no_second_call(
+    polling: Make,
+) -> None:
+    auth = {"kind": "oauth2_client_credentials", "token_url": "/token", "client_id": "me"}
+    manifest = budgeted(auth=auth | {"client_secret": "secrets.key"})
+    refusals, hours = [httpx.Response(401)] * 2, every(3600)
+    made = polling(lambda *span: refusals.pop() if refusals else hours(*span), target(manifest))
+
+    made.for_hours(2)
+    refused = made.driver.view().state
+    made.for_hours(1)
+
+    assert (refused.last_reason, refused.fail_streak) == ("auth", 2)
+    assert made.up
+    assert len(made.asked) == 3
