@@ -33,6 +33,7 @@ from exporter.providers.base.plugin import Feed, LabelSettings, Provider, Query,
 from exporter.providers.base.rows import Rows
 from exporter.providers.base.times import spans
 from exporter.providers.manifest import mapping
+from exporter.providers.manifest.expressions import ExpressionError
 from exporter.providers.manifest.mapping import Collector
 from exporter.providers.manifest.options import ManifestAccount, ManifestOptions
 from exporter.providers.manifest.program import CompiledQuery, RowFeed, as_text, or_none
@@ -42,6 +43,8 @@ from exporter.providers.manifest.templates import (
     fill,
     fill_headers,
     fill_path,
+    leaves,
+    names,
 )
 
 _LINK = re.compile(r"<([^<>]+)>([^<]*)")
@@ -423,10 +426,20 @@ def _query(
         name,
         f"{request.method} {fill_path(request.path, given)}",
         [_feed(feed) for feed in query.program.feeds],
-        meaning={"query": meaning, "variables": options.texts()},
+        meaning={"query": meaning, "variables": _variables(options, query)},
         label_rules=query.label_rules,
     )
     return ManifestReader(_with_window(spec, account, query), query, given, account)
+
+
+def _variables(options: ManifestOptions, query: CompiledQuery) -> dict[str, str]:
+    """Return the variables that the requests and labels of a query name; others mean nothing."""
+    manifest, used = options.manifest.settings, set[tuple[str, str]]()
+    own = query.settings.model_dump(include={"request", "labels", "count", "gauge"})
+    for _, text in leaves([own, manifest.headers, manifest.auth.model_dump()]):
+        with suppress(ExpressionError):  # a field's path may look like a misspelt value
+            used.update(names(text) if isinstance(text, str) else ())
+    return {n: text for n, text in options.texts().items() if ("variables", n) in used}
 
 
 def _with_window(spec: QuerySpec, account: ManifestAccount, query: CompiledQuery) -> QuerySpec:

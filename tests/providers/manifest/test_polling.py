@@ -204,6 +204,16 @@ def test_a_stream_with_another_name_counts_nothing_again(polling: Make) -> None:
         assert made.count == made.truth(600)
 
 
+def test_a_variable_that_no_query_names_changes_no_count(polling: Make) -> None:
+    made = polling(every(600), target(loaded(STREAM)))
+    made.for_hours(5)
+    made.reload(target(loaded(STREAM, variables={"unused": {"default": ""}})))
+    made.for_hours(5)
+    made.driver.confirm_zero_scraped()
+
+    assert made.count == made.truth(600)
+
+
 def budgeted(calls: int = 24, auth: Any = BASE["auth"], **query: Any) -> Any:
     """Return a manifest that may be called ``calls`` times a day."""
     rate = {"budget": {"calls": calls, "per": "1d"}}

@@ -1,6 +1,7 @@
 """A target that a manifest describes, from its settings to the page: secrets, money, families."""
 
 import base64
+import json
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -208,6 +209,35 @@ def test_a_family_that_is_defined_anew_begins_anew(
 
     shown = {name: value for name, value in values(found).items() if name.startswith(EUROS)}
     assert shown == {EUROS + labels: 2}
+
+
+@pytest.mark.parametrize(
+    ("query", "top"),
+    [
+        ({"request": QUERY["request"] | {"path": "/bots/{variables.v}"}}, {}),
+        ({"request": QUERY["request"] | {"headers": {"X-Bot": "variables.v"}}}, {}),
+        ({"request": QUERY["request"] | {"method": "POST", "body": [{"id": "variables.v"}]}}, {}),
+        ({"labels": {"project": "variables.v"}}, {}),
+        ({"count": {SENT: [{"value": "row.sent", "labels": {"project": "variables.v"}}]}}, {}),
+        ({}, {"headers": {"X-Bot": "bot-{variables.v}"}}),
+        ({}, {"auth": {"kind": "basic", "username": "variables.v"}}),
+        ({}, {}),
+    ],
+)
+def test_a_variable_belongs_to_the_meaning_of_the_queries_that_name_it(
+    query: dict[str, Any], top: dict[str, Any]
+) -> None:
+    def meaning(name: str, **variables: str) -> bytes:
+        text = json.dumps([query, top]).replace("variables.v", f"variables.{name}")
+        changed, others = json.loads(text)
+        declared = {each: {"default": ""} for each in variables}
+        manifest = loaded(changed, variables=declared, **others)
+        return target(manifest, variables=variables).queries[0].spec.fingerprint
+
+    first = meaning("v", v="a")
+
+    assert first == meaning("v", v="a", unused="x") == meaning("v", v="a", another="")
+    assert (first == meaning("v", v="b")) is (query == top == {})
 
 
 def test_an_hour_that_has_settled_shows_its_money_in_the_period_gauge(tmp_path: Path) -> None:
