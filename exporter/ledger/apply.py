@@ -6,7 +6,9 @@ moves the floor; and by new settings, which update ``state_ms`` or end the epoch
 """
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import msgspec
@@ -38,13 +40,13 @@ CONFIRMATIONS = 2
 class _Counted(NamedTuple):
     """The result of counting a reading's buckets.
 
-    ``dropped``: a cap left some series without a place of its own. ``held``: the reading looks like
-    a collapse, so no bucket was changed.
+    ``dropped``: a cap left some series without a place of its own. ``held``: the columns to set if
+    the reading looks like a collapse, in which case no bucket was changed.
     """
 
     self_counts: Counts
     dropped: bool = False
-    held: bool = False
+    held: Mapping[str, int] = MappingProxyType({})
 
 
 def apply_reading(given: ApplyInput) -> tuple[Applied, LastReading | None]:
@@ -73,7 +75,7 @@ def apply_reading(given: ApplyInput) -> tuple[Applied, LastReading | None]:
         found = _count_buckets(given)
         counts = found.self_counts
         if found.held:
-            set_query(given.tx, given.query.id, quarantine=given.query.quarantine + 1)
+            set_query(given.tx, given.query.id, **found.held)
             return _applied(given, counts, held=True), None
         last = None if found.dropped else last
     return _applied(given, counts + gauges.store(given) + _move_on(given)), last
@@ -86,7 +88,7 @@ def _apply_slice(given: ApplyInput, past: Past) -> Applied:
     given = replace(given, reading=part)
     counted = _count_buckets(given)
     slices.move_on(given, past, held=counted.held)
-    return _applied(given, counted.self_counts, held=counted.held)
+    return _applied(given, counted.self_counts, held=bool(counted.held))
 
 
 def _last_reading(given: ApplyInput) -> LastReading | None:
@@ -123,8 +125,8 @@ def _count_buckets(given: ApplyInput) -> _Counted:
         same, values, empty=empty, per_unit=_per_unit(given, loaded)
     )
     counts = given.count_dropped(room.dropped)
-    if collapse and (given.past or given.query).quarantine < CONFIRMATIONS:
-        return _Counted(counts, held=True)
+    if collapse and (held := _held(given)):
+        return _Counted(counts, held=held)
     created = counters.create_series(given, loaded, places.values())
     if created is not loaded:
         values = rules.sum_counts(reading.counts, places, created.ids, floor_ms)
@@ -134,6 +136,19 @@ def _count_buckets(given: ApplyInput) -> _Counted:
     counts += given.count_query("provider_resets_total", int(collapse))
     _hide_unreachable(given, created)
     return _Counted(counts, dropped=bool(room.dropped))
+
+
+def _held(given: ApplyInput) -> dict[str, int]:
+    """Return the columns to set while a collapse awaits confirmation; none once it is confirmed."""
+    row, window = given.past or given.query, given.reading.window
+    same = row.quarantine_ms is None or window.holds(row.quarantine_ms)
+    repeats = row.quarantine if same else 0
+    if repeats < CONFIRMATIONS:
+        # The last instant of the part, since the first one moves on from poll to poll.
+        return {"quarantine": repeats + 1, "quarantine_ms": window.end_ms - 1}
+    if given.past is None:  # later parts, which none of these polls has read, are confirmed, too
+        set_query(given.tx, given.query.id, quarantine_ms=None)
+    return {}
 
 
 def _check_whole(given: ApplyInput) -> None:

@@ -4,7 +4,7 @@ A slice polls an older window under the query's own claim (specification: schedu
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 import msgspec
@@ -203,10 +203,8 @@ def _past_of_row(row: sa.Row[Any]) -> Past | None:
     """Return the past to read; None for an audit that has not begun."""
     if row.until_ms is None:
         return None
-    mode = PastMode(row.mode)
-    return Past(
-        mode, row.from_ms, row.until_ms, row.hole_ms, row.span_ms, row.backoff_ms, row.quarantine
-    )
+    _, *others = [getattr(row, each.name) for each in fields(Past)]
+    return Past(PastMode(row.mode), *others)
 
 
 def _past(tx: sa.Connection, query_id: int) -> Past | None:
@@ -288,7 +286,7 @@ def compare(
     _set(given.tx, given.query.id, found=_encode(found))
 
 
-def move_on(given: ApplyInput, past: Past, *, held: bool) -> None:
+def move_on(given: ApplyInput, past: Past, *, held: Mapping[str, int]) -> None:
     """Continue with older buckets; in a history, the oldest count found becomes the floor.
 
     Earlier counts are unknown: the API may not reach back that far.
@@ -296,7 +294,7 @@ def move_on(given: ApplyInput, past: Past, *, held: bool) -> None:
     tx, query_id, window = given.tx, given.query.id, given.reading.window
     if held:
         next_ms = given.now_ms + given.spec.interval_ms
-        _set(tx, query_id, quarantine=past.quarantine + 1, next_ms=next_ms)
+        _set(tx, query_id, next_ms=next_ms, **held)
         return
     if given.reading.more:
         return

@@ -178,6 +178,7 @@ class Past:
     span_ms: int | None = None
     backoff_ms: int = 0
     quarantine: int = 0
+    quarantine_ms: int | None = None
 
     @property
     def audits(self) -> bool:

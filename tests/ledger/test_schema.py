@@ -38,7 +38,7 @@ def test_only_a_ledger_of_this_schema_is_used_beside_its_process(tmp_path: Path)
     beside, empty = engine.create_engine(book.url), engine.create_engine("sqlite://")
 
     engine.check_schema(beside)
-    with pytest.raises(LedgerError, match="the ledger has schema 0, this program 8;"):
+    with pytest.raises(LedgerError, match="the ledger has schema 0, this program 9;"):
         engine.check_schema(empty)
 
     beside.dispose()
@@ -91,6 +91,20 @@ def test_a_ledger_of_schema_1_shows_the_same_after_its_migration(
     assert (after.shown, after.state) == (before.shown, before.state)
     assert (before.state.overhang, driver.counter()) == ({RECEIVED: 2}, 5)
     assert (tmp_path / "ledger.db.v1.bak").is_file()
+
+
+@ON_SQLITE
+def test_a_collapse_quarantined_under_schema_8_is_confirmed(start: Start, tmp_path: Path) -> None:
+    driver = start()
+    hour = floor_to(START_MS, HOUR_MS)
+    driver.poll({hour: 500.0})
+    held = [driver.poll().held, driver.poll().held]
+    driver.close()
+    rewrite_as_schema(8, driver.url, tmp_path)
+
+    driver.open()
+
+    assert (held, driver.poll().held) == ([True, True], False)
 
 
 @ON_SQLITE

@@ -492,6 +492,40 @@ def test_a_collapse_in_the_second_part_of_a_poll_is_confirmed_like_any_other(
     assert outcomes == [True, True, False, False]
 
 
+def test_a_part_that_collapses_while_another_is_quarantined_is_not_confirmed_by_it(
+    driver: LedgerDriver,
+) -> None:
+    rows = {at(10): 400.0, at(11): 400.0}
+    later, earlier = rows | {at(11): 1.0}, rows | {at(10): 1.0}
+    polls = [rows, later, later, earlier, rows]
+
+    held = [poll_in_two(driver, each, at(11)) for each in polls]
+    repeated = [poll_in_two(driver, later, at(11)) for _ in range(3)]
+
+    assert held == [[False, False], [False, True], [False, True], [True], [False, False]]
+    assert repeated == [[False, True], [False, True], [False, False]]
+    assert (driver.counter("site"), driver.counted("provider_resets_total")) == (0, 1)
+
+
+def test_the_parts_after_a_confirmed_one_wait_no_longer(driver: LedgerDriver) -> None:
+    rows = {at(10): 400.0, at(11): 400.0}
+    poll_in_two(driver, rows, at(11))
+
+    held = [poll_in_two(driver, dict.fromkeys(rows, 1.0), at(11)) for _ in range(3)]
+
+    assert held == [[True], [True], [False, False]]
+
+
+def test_a_part_that_recovers_confirms_nothing_of_a_later_one(driver: LedgerDriver) -> None:
+    rows = {at(10): 400.0, at(11): 400.0}
+    polls = [rows, *[rows | {at(10): 1.0}] * 2, rows | {at(11): 1.0}, rows]
+
+    held = [poll_in_two(driver, each, at(11)) for each in polls]
+
+    assert held == [[False, False], [True], [True], [False, True], [False, False]]
+    assert driver.counter("site") == 0
+
+
 def test_gauges_and_self_counters_follow_a_renamed_target(driver: LedgerDriver) -> None:
     level = GaugeRow(("chatbot_known_users", ("shop", "")), Window(at(11) - HOUR_MS, at(11)), 7.0)
     driver.poll({at(11): 9.0}, levels=[level])
