@@ -298,7 +298,7 @@ def _phase(end_ms: int, spec: QuerySpec | None, now_ms: int) -> Phase:
 
 STATES = {
     "dormant": "Not on /metrics: no change for 35 days. It returns with the next growth.",
-    "hidden": "Not on /metrics: an alias or allow list replaced it with another series.",
+    "hidden": "Not on /metrics: by the settings, its query no longer reports it (fields, aliases, allow lists).",
     "removed": "Not on /metrics: the settings no longer have this query.",
 }
 

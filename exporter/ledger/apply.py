@@ -165,7 +165,8 @@ def _counted_from_ms(given: ApplyInput) -> int:
 
 
 def _hide_unreachable(given: ApplyInput, loaded: LoadedSeries) -> None:
-    if given.label_rules_changed:
+    row = given.query
+    if given.label_rules_changed or (row.epoch_ms is None and row.last_read_ms is not None):
         settings.hide_unreachable(given.tx, given.spec, loaded.ids, given.families)
 
 

@@ -152,7 +152,7 @@ def rebased(
 def unreachable(
     spec: QuerySpec, ids: Mapping[Series, int], families: Mapping[str, Family]
 ) -> set[int]:
-    """Return the series that the label rules of ``spec`` can no longer produce.
+    """Return the series of families that ``spec`` does not feed, or that its rules cannot produce.
 
     A value that may be truncated stays reachable, because its full text is not known.
     """
@@ -160,7 +160,8 @@ def unreachable(
     return {
         number
         for series_, number in ids.items()
-        if any(
+        if series_[0] not in spec.fields
+        or any(
             value != OTHER
             and len(value.encode()) <= longest
             and _rule(spec, label).members(value) is None

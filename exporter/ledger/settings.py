@@ -321,7 +321,7 @@ def hide_unreachable(
     ids: Mapping[Series, int],
     families: Mapping[str, Family],
 ) -> None:
-    """Hide series that the label rules can no longer produce from ``/metrics``; show the others."""
+    """Hide series that the query can no longer produce from ``/metrics``; show the others."""
     gone = label_rules.unreachable(spec, ids, families)
     _set_state(tx, gone, series.c.state != "hidden", "hidden")
     _set_state(tx, set(ids.values()) - gone, series.c.state == "hidden", "live")

@@ -27,6 +27,7 @@ from tests.support.builders import RECEIVED, received, spec
 from tests.support.driver import LedgerDriver
 
 SENT = "chatbot_messages_sent_total"
+BOTH = {RECEIVED: "in", SENT: "out"}
 SITE = {"channel": LabelRule({"web": "site"})}
 
 
@@ -173,6 +174,20 @@ def test_a_family_that_another_query_feeds_from_now_on_continues_there(start: St
             driver.poll({at(10): units} if claim.query == test.name else {}, claim=claim)
 
     assert driver.counter() == 8
+
+
+def test_a_family_that_a_query_no_longer_feeds_is_shown_again_when_it_does(start: Start) -> None:
+    driver = start(fields=BOTH)
+    sent, shown = (SENT, received()[1]), []
+
+    for version, fields in enumerate([BOTH, {RECEIVED: "in"}, BOTH], 1):
+        driver.reopen(spec(meaning={"v": version}, fields=fields))
+        for _ in range(50):
+            driver.poll(counts=[(sent, at(10), 7.0)] if fields == BOTH else [])
+            driver.clock.step(HOUR_MS)
+        shown.append({each.family for each in driver.view().shown if "sent" in each.family})
+
+    assert shown == [{SENT, "chatbot_period_messages_sent"}, set(), shown[0]]
 
 
 def test_a_raised_cap_counts_no_history(start: Start) -> None:
@@ -393,9 +408,9 @@ def test_a_family_that_is_missing_after_a_renaming_counts_no_history_later(
         others = SENT, ("shop", "", channel)
         return [(received(channel), at(10), of_family), (others, at(10), of_others)]
 
-    driver = start()
+    driver = start(fields=BOTH)
     driver.poll(counts=rows("web", 1000, 500))
-    driver.reopen(spec(label_rules=SITE))
+    driver.reopen(spec(label_rules=SITE, fields=BOTH))
     missing, floors = frozenset({RECEIVED}), []
     for number in (500, 501, 502):
         claim = driver.claim()
