@@ -8,6 +8,7 @@ moves the floor; and by new settings, which update ``state_ms`` or end the epoch
 import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import accumulate
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -294,10 +295,28 @@ def _record_gap(given: ApplyInput, cursor_ms: int) -> Counts:
     if lost.length_ms <= 0:
         return []
     reason = "rebase" if row.epoch_ms is None else "unreadable"
-    found = {"query_id": row.id, "from_ms": lost.start_ms, "to_ms": lost.end_ms, "reason": reason}
-    given.tx.execute(sa.insert(gap).values(found))
-    seconds = given.count_query("coverage_gap_seconds_total", lost.length_ms / SECOND_MS)
-    return given.count_query("coverage_gaps_total") + seconds
+    new = _not_yet_recorded(given, lost, reason)
+    of_query = {"query_id": row.id, "reason": reason}
+    for each in new:
+        bounds = {"from_ms": each.start_ms, "to_ms": each.end_ms}
+        given.tx.execute(sa.insert(gap).values(of_query | bounds))
+    lost_ms = sum(each.length_ms for each in new)
+    seconds = given.count_query("coverage_gap_seconds_total", lost_ms / SECOND_MS)
+    return given.count_query("coverage_gaps_total", len(new)) + seconds
+
+
+def _not_yet_recorded(given: ApplyInput, lost: Window, reason: str) -> list[Window]:
+    """Return the parts of ``lost`` that no gap of the query has: several families may lack one."""
+    known = sa.select(gap.c.from_ms, gap.c.to_ms).where(
+        gap.c.query_id == given.query.id,
+        gap.c.reason == reason,
+        gap.c.from_ms < lost.end_ms,
+        gap.c.to_ms > lost.start_ms,
+    )
+    rows = given.tx.execute(known.order_by(gap.c.from_ms)).all()
+    starts = accumulate((lost.start_ms, *(row.to_ms for row in rows)), max)
+    ends = (*(row.from_ms for row in rows), lost.end_ms)
+    return [Window(*each) for each in zip(starts, ends, strict=True) if each[0] < each[1]]
 
 
 def _applied(given: ApplyInput, counts: Counts, *, held: bool = False) -> Applied:

@@ -7,8 +7,9 @@ import pytest
 
 from exporter.ledger.rules import settled_periods
 from exporter.ledger.tables import gap
+from exporter.ledger.transfer import check
 from exporter.model.samples import DAY_MS, HOUR_MS, Window
-from tests.support.builders import RECEIVED, spec
+from tests.support.builders import INTERACTIONS, RECEIVED, spec
 from tests.support.driver import LedgerDriver
 from tests.support.virtual import START_MS, VirtualClock
 
@@ -128,3 +129,29 @@ def test_what_could_not_be_read_is_neither_0_nor_an_hour_of_engagement(tmp_path:
     assert [number for number, hours in judged.items() if hours] == known
     assert set(judged[15]) == {5, None}  # those that were read too late are unknown
     assert (judged[15].count(None), gaps) == (5, 1)
+
+
+@pytest.mark.parametrize(
+    ("reach_hours", "polls"),
+    [
+        (None, [0, *range(1, 21), 21, *range(22, 32), 32]),
+        (12, [0, *range(1, 11), 40, 41]),  # an outage beyond the API's reach
+    ],
+)
+def test_no_hour_is_in_two_gaps(tmp_path: Path, reach_hours: int | None, polls: list[int]) -> None:
+    """Received is missing at first, and interactions for longer."""
+    reach_ms = reach_hours and reach_hours * HOUR_MS
+    lookback = spec(lookback_ms=6 * HOUR_MS, reach_ms=reach_ms, initial_lookback_ms=None)
+    with LedgerDriver(tmp_path, lookback) as driver:
+        begun_ms = driver.clock.now_ms()
+        for hour in polls:
+            driver.clock.step(begun_ms + hour * HOUR_MS - driver.clock.now_ms())
+            missing = [RECEIVED] * (0 < hour < 21) + [INTERACTIONS] * (0 < hour < polls[-1])
+            driver.poll(kept=frozenset(missing))
+        gaps = driver.rows(gap)
+        lost_h = driver.counted("coverage_gap_seconds_total") / 3600
+        numbers = gaps, driver.counted("coverage_gaps_total")
+    wrong = check(driver.url, driver.clock)
+
+    assert (wrong, numbers) == ([], (2, 2))
+    assert lost_h == polls[-1] - 5  # since the last settled hour, up to the lookback
