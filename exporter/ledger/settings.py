@@ -271,8 +271,12 @@ def _end_long_wait(
 
 
 def _rebase(tx: sa.Connection, query_id: int, **columns: Any) -> None:
-    """Start over from a new baseline after a change of meaning; what was counted stays counted."""
+    """Start over from a new baseline after a change of meaning; what was counted stays counted.
+
+    Gauges are withdrawn: another query may show them from now on.
+    """
     _end_past(tx, query_id)
+    tx.execute(sa.delete(gauge).where(gauge.c.query_id == query_id))
     retire_buckets(tx, series.c.query_id == query_id)
     set_query(
         tx,

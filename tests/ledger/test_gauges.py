@@ -125,3 +125,17 @@ def test_two_queries_cannot_show_one_gauge(driver: LedgerDriver) -> None:
 
     with pytest.raises(SchemaError, match="shown by another query"):
         driver.poll(levels=[hour(HOUR, 1)])
+
+
+def test_a_gauge_that_another_query_shows_from_now_on_is_shown_by_that_one(
+    driver: LedgerDriver,
+) -> None:
+    driver.poll(levels=[hour(HOUR, 1)])
+
+    driver.sync(spec(meaning={"v": 2}), spec(name="daily", meaning={"v": 3}))
+    before = driver.shown(USERS)
+    claim = driver.claim()
+    driver.poll(levels=[hour(HOUR, 2)], claim=claim)
+
+    assert (before, claim.query) == ({}, "daily")
+    assert list(driver.shown(USERS, driver.specs[1]).values()) == [2]
