@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from urllib.parse import unquote
 
 import click
 
@@ -100,7 +101,7 @@ def warnings(
 
 def _without_effect(source: Source, settings: Settings) -> Iterator[SettingsProblem]:
     """Yield warnings about a ledger without a folder, and about lists that privacy leaves empty."""
-    folder = Path(settings.ledger.url.removeprefix("sqlite:///")).parent
+    folder = Path(unquote(settings.ledger.url.removeprefix("sqlite:///"))).parent
     if settings.ledger.url.startswith("sqlite:") and not folder.is_dir():
         problem = "warning: the ledger's folder does not exist, so run cannot start"
         yield source.problem(("ledger", "url"), problem, "create it")

@@ -7,6 +7,7 @@ import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,12 @@ import yaml
 
 from exporter import __version__
 from exporter.cli.run import Serve, ServeRequest
-from exporter.cli.settings import listen_option, web_config_option
+from exporter.cli.settings import (
+    DEFAULT_FILE,
+    listen_option,
+    reporting,
+    web_config_option,
+)
 from exporter.clock import SystemClock
 from exporter.config import loads
 from exporter.config.model import Settings
@@ -72,6 +78,7 @@ OWN: Mapping[str, dict[str, Any]] = {
 """Settings of single vendors; the late vendor completes an hour three hours after its end."""
 AUDIT_MS = {"flowxo": 30_000}
 """How often a vendor's past is read again, where that is cheap."""
+MARK = "# Written by chatbot-exporter demo, which replaces it.\n"
 NO_FILE = "the demo makes its own settings and reads no file; use: run --config.file"
 
 WELCOME = """chatbot-exporter {version} demo: {count} simulated accounts, polled every few seconds.
@@ -94,7 +101,7 @@ Counters start at 0 and grow within seconds. Ctrl-C stops the demo; nothing is l
 @click.option(
     "--folder",
     type=click.Path(path_type=Path, file_okay=False, exists=True),
-    help="Keep exporter.yaml and the ledger there, to try other commands on them.",
+    help="Keep exporter.yaml and the ledger demo.db there, to try other commands on them.",
 )
 @click.option("--config", "--config.file", "file", hidden=True)
 @click.pass_obj
@@ -116,8 +123,16 @@ def command(
     configure_logs()
     for number in STOPS:  # until the exporter handles them
         signal.signal(number, _stop)
-    with tempfile.TemporaryDirectory(prefix="chatbot-exporter-") as temporary:
-        asyncio.run(_demo(serve, listen, web_config, seed, folder or Path(temporary)))
+    with ExitStack() as stack:
+        if folder is None:
+            with reporting("TMPDIR"):
+                made = tempfile.TemporaryDirectory(prefix="chatbot-exporter-")
+            folder = Path(stack.enter_context(made))
+        settings = folder / DEFAULT_FILE
+        with reporting(settings):
+            if settings.exists() and not settings.read_bytes().startswith(MARK.encode()):
+                raise click.UsageError(f"{settings} is not a demo's; choose another folder")
+        asyncio.run(_demo(serve, listen, web_config, seed, settings))
 
 
 def _stop(*_: object) -> NoReturn:
@@ -128,7 +143,7 @@ def _stop(*_: object) -> NoReturn:
 
 
 async def _demo(
-    serve: Serve, listen: str | None, web_config: Path | None, seed: int, folder: Path
+    serve: Serve, listen: str | None, web_config: Path | None, seed: int, file: Path
 ) -> None:
     services = scenario.services(SystemClock(), seed, xenioo_period_ms=BUDGET_PERIOD_MS)
     started = [asyncio.wrap_future(_simulate(*each)) for each in services.items()]
@@ -137,13 +152,20 @@ async def _demo(
         for ready in started
         for name, url in (await ready).items()
     }
-    settings = demo_settings(targets, folder)
+    text = demo_text(targets)
+    settings = demo_settings(text, file)
+
+    def greet(address: str) -> None:  # the ledger is locked, so no other demo has the file
+        with reporting(file):
+            file.write_text(text, "utf-8")
+        click.echo(welcome(address, web_config))
+
     request = ServeRequest(
         settings=settings,
         listen=listen or settings.web.listen,
         web_config=web_config,
         providers=hurried(PROVIDERS),
-        started=lambda address: click.echo(welcome(address, web_config)),
+        started=greet,
         grace_s=0,
     )
     await serve(request)
@@ -171,12 +193,12 @@ def _simulate(name: str, service: Service) -> Future[dict[str, str]]:
     return ready
 
 
-def demo_settings(targets: Mapping[str, Mapping[str, Any]], folder: Path) -> Settings:
-    """Return settings with one target per simulator; they and the ledger are in ``folder``."""
+def demo_text(targets: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return a settings file with one target per simulator."""
     document = {
         "version": 1,
         "allow_inline_secrets": True,
-        "ledger": {"url": f"sqlite:///{folder.absolute()}/ledger.db"},
+        "ledger": {"url": "sqlite:///demo.db"},  # not the default: a folder may have an exporter's
         # Older hours never change here, and a short lookback leaves time to read history.
         "defaults": {"lookback": "6h"},
         "targets": [
@@ -184,10 +206,13 @@ def demo_settings(targets: Mapping[str, Mapping[str, Any]], folder: Path) -> Set
             for name, keys in targets.items()
         ],
     }
+    return MARK + yaml.safe_dump(document)
+
+
+def demo_settings(text: str, file: Path) -> Settings:
+    """Return the settings in ``text``, with the ledger next to ``file``."""
     options = {name: kind.options for name, kind in PROVIDERS.items()}
-    text = yaml.safe_dump(document)
-    (folder / "exporter.yaml").write_text(text, "utf-8")
-    return loads(text, options, {}, file="demo", families=catalogue.capped(PROVIDERS))
+    return loads(text, options, {}, file=str(file), families=catalogue.capped(PROVIDERS))
 
 
 def hurried(kinds: Mapping[str, Provider]) -> dict[str, Provider]:

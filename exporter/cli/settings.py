@@ -2,7 +2,8 @@
 
 import os
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -77,6 +78,15 @@ def format_option(*forms: str) -> Callable[[F], F]:
     return click.option(
         "--format", "form", type=choice, default=forms[0], show_default=True, help=said
     )
+
+
+@contextmanager
+def reporting(place: Path | str) -> Iterator[None]:
+    """End the command with one line if the operating system refuses ``place``."""
+    try:
+        yield
+    except OSError as error:
+        raise click.ClickException(f"{place}: {error.strerror}") from None
 
 
 def settings_file(given: str | None, file: str) -> str:

@@ -160,7 +160,8 @@ def ledger_url_from(url: str, base: Path) -> str:
     prefix = "sqlite:///"
     if not url.startswith(prefix):
         return url
-    return prefix + str(base.absolute() / url.removeprefix(prefix))
+    folder = str(base.absolute()).replace("%", "%25").replace("?", "%3F")
+    return prefix + str(Path(folder) / url.removeprefix(prefix))
 
 
 @cache

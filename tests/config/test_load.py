@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
+from sqlalchemy import make_url
 
 from exporter.config import holidays, load, loads
 from exporter.config.holidays import holiday_calendar
@@ -186,6 +187,16 @@ def test_secrets_are_stripped_wherever_they_come_from_and_paths_start_from_the_f
 
     assert {t.account_key.read() for t in made.targets if isinstance(t, HourlyOptions)} == {CANARY}
     assert made.ledger.url == f"sqlite:///{tmp_path}/counts/ledger.db"
+
+
+def test_the_ledger_is_next_to_the_settings_whatever_their_folder_is_called(tmp_path: Path) -> None:
+    folder = tmp_path / "a%41b?c"
+    folder.mkdir()
+    (folder / "exporter.yaml").write_text(f"version: 1{TARGET}")
+
+    made = load(folder / "exporter.yaml", OPTIONS, ENVIRON)
+
+    assert make_url(made.ledger.url).database == f"{folder}/ledger.db"
 
 
 @pytest.mark.parametrize(

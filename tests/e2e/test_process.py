@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from exporter.cli.demo import MARK
 from tests.benchmarks import filled
 from tests.e2e.processes import (
     ended,
@@ -80,6 +81,50 @@ def test_a_demo_is_stopped_while_it_starts_and_once_it_serves(
         ended(process, number)
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_demo_replaces_an_earlier_demos_settings_and_no_running_ones(tmp_path: Path) -> None:
+    folder, port = tmp_path / "a%41b?c", free_port()
+    folder.mkdir()
+    file = folder / "exporter.yaml"
+    file.write_text(f"{MARK}version: 0\n")
+    arguments = "demo", "--folder", str(folder), "--listen"
+    with program(*arguments, f"127.0.0.1:{port}") as first:
+        wait_for(lambda: page(port) is not None, STARTS_WITHIN_S)
+        mine = file.read_text()
+        with program(*arguments, "127.0.0.1:0") as second:
+            error = refusal(second)
+        ended(first, signal.SIGTERM)
+
+    assert f"{folder}/demo.db: another exporter runs on this ledger" in error
+    assert file.read_text() == mine != f"{MARK}version: 0\n"
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+@pytest.mark.parametrize(
+    ("there", "code", "said"),
+    [
+        ("settings", 2, "exporter.yaml is not a demo's; choose another folder"),
+        ("folder", 1, "exporter.yaml: Is a directory"),
+        ("nothing", 1, "Error: TMPDIR: No such file or directory"),
+    ],
+)
+def test_a_demo_that_cannot_use_its_folder_says_why(
+    there: str, code: int, said: str, tmp_path: Path
+) -> None:
+    file, start = tmp_path / "exporter.yaml", "from exporter.__main__ import main; main()"
+    arguments = [] if there == "nothing" else ["--folder", str(tmp_path)]
+    if there == "folder":
+        file.mkdir()
+    else:
+        file.write_text("version: 1\n")
+    nowhere = f"import tempfile; tempfile.tempdir = '{tmp_path}/none'; {start}"
+
+    with program("demo", "--listen", "127.0.0.1:0", *arguments, python=("-c", nowhere)) as process:
+        output, _ = process.communicate(timeout=STARTS_WITHIN_S)
+
+    assert (process.returncode, said in output) == (code, True), output
+    assert [path.name for path in tmp_path.iterdir()] == ["exporter.yaml"]
 
 
 def test_a_reload_while_it_starts_does_not_end_a_run(tmp_path: Path) -> None:

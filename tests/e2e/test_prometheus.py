@@ -19,7 +19,7 @@ from click.testing import CliRunner, Result
 
 from exporter.app import App, Environment
 from exporter.cli import main
-from exporter.cli.demo import BUDGET_PERIOD_MS, ZERO_HOLD_MS, demo_settings, hurried
+from exporter.cli.demo import BUDGET_PERIOD_MS, ZERO_HOLD_MS, demo_settings, demo_text, hurried
 from exporter.clock import SystemClock
 from exporter.config.model import Settings
 from exporter.exposition.page import MetricsPage
@@ -196,7 +196,9 @@ def settings_of(served: ServedVendors, folder: Path) -> Settings:
         }
         for name in served.services
     }
-    return demo_settings(targets, folder)
+    file, text = folder / "exporter.yaml", demo_text(targets)
+    file.write_text(text, "utf-8")
+    return demo_settings(text, file)
 
 
 def test_last_minus_first_sample_is_what_happened_at_the_vendor(tmp_path: Path) -> None:
@@ -263,7 +265,7 @@ def restore(folder: Path, url: str) -> Result:
 
 def test_increase_over_a_restore_is_what_happened_at_the_vendor(tmp_path: Path) -> None:
     port = free_port()
-    file = tmp_path / "ledger.db"
+    file = tmp_path / "demo.db"
     with vendors() as (served, clock), prometheus(tmp_path, port) as scraper:
 
         def lived(seconds: int) -> int:
@@ -283,7 +285,7 @@ def test_increase_over_a_restore_is_what_happened_at_the_vendor(tmp_path: Path) 
             ):
                 now.backup(old)
             lived(5)
-        for name in ("ledger.db-wal", "ledger.db-shm"):
+        for name in ("demo.db-wal", "demo.db-shm"):
             (tmp_path / name).unlink(missing_ok=True)
         (tmp_path / "old").replace(file)
         restored = restore(tmp_path, scraper.url)
