@@ -23,8 +23,8 @@ def main() -> None:
     from exporter.cli import main as cli  # noqa: PLC0415 - takes a second or two
 
     if not serves:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number in STOPS:  # so that a command cleans up
+            signal.signal(number, signal.default_int_handler)
     cli(prog_name="chatbot-exporter", obj=serve)
 
 

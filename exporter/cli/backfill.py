@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import os
+import secrets
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -20,6 +21,7 @@ from exporter.cli.settings import (
     load_settings,
     named_values,
     network_of,
+    reporting,
     target_option,
     targets_of,
 )
@@ -331,18 +333,15 @@ def _older(file: str, missing: Mapping[QueryKey, MissingPast], clock: Clock) -> 
 def _replacing(output: Path) -> Iterator[Callable[[str], object]]:
     """Yield a function that writes to a new file, which replaces ``output`` once it is complete."""
     whole = output.resolve()  # a link stays a link
-    part = whole.with_name(f"{whole.name}.part")
-    try:
-        with part.open("w", encoding="utf-8", newline="\n") as file:
+    part = whole.with_name(f"{whole.name}.{secrets.token_hex(4)}.part")
+    with reporting(output), part.open("x", encoding="utf-8", newline="\n") as file:
+        try:
             yield file.write
             file.flush()
             os.fsync(file.fileno())
-        part.replace(whole)
-    except OSError as error:
-        raise click.ClickException(f"{output}: {error.strerror}") from None
-    finally:
-        with suppress(OSError):
-            part.unlink()
+            part.replace(whole)
+        finally:
+            part.unlink(missing_ok=True)
 
 
 @contextmanager

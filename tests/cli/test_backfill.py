@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -13,9 +14,11 @@ import yaml
 from click.testing import CliRunner, Result
 
 from exporter.cli import main
+from exporter.exposition.backfill import openmetrics
 from exporter.format import stamp
 from exporter.ledger.tables import slices
 from exporter.model.samples import HOUR_MS
+from tests.e2e.processes import ended, program, wait_for
 from tests.exposition.backfill.scene import Scene, lived
 from tests.support.served import answering, answering_json
 from tests.support.virtual import VirtualClock
@@ -176,6 +179,46 @@ def test_a_link_is_written_through_and_what_is_no_file_stays(scene: Scene) -> No
     assert (done.exit_code, link.is_symlink(), whole.stat().st_size > 0) == (0, True, True)
     assert (refused.exit_code, "not a regular file" in refused.output) == (2, True)
     assert pipe.is_fifo()
+
+
+def test_two_at_once_each_write_a_whole_file_and_touch_no_other(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, other = scene.folder / "past.om", scene.folder / "past.om.part"
+    other.write_text("mine")
+    ran(scene)
+    whole, write, second = path.read_text(), openmetrics.write, list[Result]()
+
+    def meanwhile(*arguments: Any) -> openmetrics.Written:
+        monkeypatch.setattr(openmetrics, "write", write)
+        second.append(ran(scene))
+        return write(*arguments)
+
+    monkeypatch.setattr(openmetrics, "write", meanwhile)
+    first = ran(scene)
+
+    assert (first.exit_code, second[0].exit_code) == (0, 0), first.output + second[0].output
+    assert (path.read_text(), other.read_text()) == (whole, "mine")
+    assert sorted(scene.folder.glob("*past.om*")) == [path, other]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_leaves_no_unfinished_file(scene: Scene, number: signal.Signals) -> None:
+    before = ran(scene)
+    whole = (scene.folder / "past.om").read_text()
+    endless = (
+        "from exporter.exposition.backfill import openmetrics; import threading; "
+        "openmetrics.write = lambda *given: (given[3]('x'), threading.Event().wait()); "
+        "from exporter.__main__ import main; main()"
+    )
+    file = str(scene.folder / "exporter.yaml")
+    arguments = "--config", file, "--output", str(scene.folder / "past.om"), *LABELS
+    with program("backfill", *arguments, python=("-c", endless)) as process:
+        wait_for(lambda: len(list(scene.folder.glob("*past.om*"))) > 1, 30)
+        ended(process, number, 1)
+
+    assert before.exit_code == 0
+    assert [path.read_text() for path in scene.folder.glob("*past.om*")] == [whole]
 
 
 def test_a_time_before_the_past_is_no_file(scene: Scene) -> None:
