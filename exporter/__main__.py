@@ -13,6 +13,8 @@ def main() -> None:
 
     ``run`` and ``demo`` exit with 0 whenever they are stopped. Closing its terminal stops ``demo``.
     """
+    if sys.stderr is None:  # closed; then the next file that is opened would get its number
+        sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
     if sys.argv[1:2] == ["run"]:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the settings are read; then it reloads
     serves = not SERVERS.isdisjoint(sys.argv[1:2])

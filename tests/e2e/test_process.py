@@ -136,6 +136,16 @@ def test_a_reload_while_it_starts_does_not_end_a_run(tmp_path: Path) -> None:
         ended(process, signal.SIGTERM)
 
 
+def test_a_run_without_a_standard_error_serves(tmp_path: Path) -> None:
+    port = free_port()
+    again = "[sys.executable, '-m', 'exporter', *sys.argv[1:]]"
+    closed = f"import os, sys; os.close(2); os.execv(sys.executable, {again})"
+    with program("run", "--config", written(tmp_path, port, NOBODY), python=("-c", closed)) as p:
+        wait_for(lambda: p.poll() is not None or page(port) is not None, STARTS_WITHIN_S)
+
+        ended(p, signal.SIGTERM)
+
+
 def test_a_run_is_stopped_while_its_ledger_is_checked(tmp_path: Path) -> None:
     endless = "engine._check = lambda _path: threading.Event().wait()"
     start = "from exporter.__main__ import main; main()"
