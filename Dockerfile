@@ -33,7 +33,6 @@ COPY --from=build /opt/chatbot-exporter /opt/chatbot-exporter
 COPY deploy/docker/healthcheck.py /opt/chatbot-exporter/healthcheck.py
 ENV PATH=/opt/chatbot-exporter/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
-    PYTHONUNBUFFERED=1 \
     CHATBOT_EXPORTER_REVISION=${REVISION}
 # A number, so that Kubernetes can see that it is not root.
 USER 10877:10877

@@ -1,5 +1,6 @@
 """The entry point of ``python -m exporter COMMAND`` and of ``chatbot-exporter``."""
 
+import io
 import os
 import signal
 import sys
@@ -15,6 +16,9 @@ def main() -> None:
     """
     if sys.stderr is None:  # closed; then the next file that is opened would get its number
         sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+    out = sys.stdout
+    if out and isinstance(out.buffer, io.RawIOBase):  # PYTHONUNBUFFERED: drops what does not fit
+        sys.stdout = os.fdopen(out.fileno(), "w", encoding=out.encoding, errors=out.errors)
     if sys.argv[1:2] == ["run"]:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the settings are read; then it reloads
     serves = not SERVERS.isdisjoint(sys.argv[1:2])

@@ -22,6 +22,7 @@ from exporter.cli import (
 )
 from exporter.errors import ExporterError, MachineError, SettingsError
 
+UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 HELP = """Prometheus exporter for chatbot analytics.
 
 Polls Voiceflow, Inkeep, Flow XO, Xenioo and Chatlayer in the background, stores their numbers in a
@@ -50,7 +51,7 @@ class Commands(click.Group):
         try:
             return super().main(*args, **kwargs)
         except OSError as error:
-            if error.errno != errno.ENOSPC:
+            if error.errno not in UNWRITABLE:
                 raise
             click.echo(f"Error: the output cannot be written: {error.strerror}", err=True)
             sys.exit(1)

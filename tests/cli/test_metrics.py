@@ -1,11 +1,13 @@
 """``metrics``: the catalogue, as a command and as data."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 from click.testing import CliRunner
 from prometheus_client.metrics_core import Metric
 
@@ -65,15 +67,22 @@ def test_the_table_has_a_line_for_each_family() -> None:
     assert any(line.startswith("chatbot_interactions_total ") for line in lines)
 
 
-def test_a_full_output_is_an_error_in_one_line() -> None:
-    with Path("/dev/full").open("w") as full:
-        done = subprocess.run(
-            [sys.executable, "-m", "exporter", "metrics"],
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    ("name", "said"), [("/dev/full", "No space left on device"), ("out", "File too large")]
+)
+def test_an_output_that_cannot_be_written_whole_is_an_error_in_one_line(
+    name: str, said: str, unbuffered: str, tmp_path: Path
+) -> None:
+    with (tmp_path / name).open("w") as full:
+        done = subprocess.run(  # noqa: S603 - our own program
+            ["/bin/sh", "-c", f"ulimit -f 2; exec '{sys.executable}' -m exporter metrics"],
             stdout=full,
             stderr=subprocess.PIPE,
+            env=os.environ | {"PYTHONUNBUFFERED": unbuffered, "PYTHONDONTWRITEBYTECODE": "1"},
             text=True,
             check=False,
         )
 
     assert done.returncode == 1
-    assert done.stderr == "Error: the output cannot be written: No space left on device\n"
+    assert done.stderr == f"Error: the output cannot be written: {said}\n"
