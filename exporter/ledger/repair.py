@@ -1,5 +1,6 @@
 """Repairs of a ledger while no exporter runs: deleting a target, raising counters."""
 
+import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
@@ -42,7 +43,11 @@ def delete_target(url: str, target: str, clock: Clock) -> dict[str, int]:
             }
         if not opened.shared:  # deleted rows stay in the file's free pages until it is rewritten
             with closing(opened.engine.raw_connection()) as file:
-                file.cursor().execute("VACUUM")
+                try:
+                    file.cursor().execute("VACUUM")
+                except sqlite3.Error as error:
+                    todo = f"once there is room, run: sqlite3 {opened.place} VACUUM"
+                    raise LedgerError(f"deleted, but not rewritten ({error}); {todo}") from None
     return deleted
 
 

@@ -1,7 +1,9 @@
 """What is done to the ledger of a stopped exporter: counters are raised, a target is forgotten."""
 
+import resource
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -131,6 +133,25 @@ def test_nothing_is_left_of_a_target_that_is_forgotten(url: str, tmp_path: Path)
     with opened(url) as ledger:
         count(ledger, 20)
         assert shown(ledger) == [0]
+
+
+def test_a_file_that_has_no_room_to_be_rewritten_is_named_and_its_target_forgotten(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "ledger.db"
+    with opened(f"sqlite:///{file}") as ledger:
+        count(ledger, 5)
+    with closing(sqlite3.connect(file)) as other:
+        other.execute("CREATE TABLE pad AS SELECT zeroblob(4000000)")
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, unlimited[1]))
+    try:
+        with pytest.raises(LedgerError, match=r"deleted, but .*ledger\.db VACUUM"):
+            repair.delete_target(f"sqlite:///{file}", "shop", CLOCK)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+
+    assert not [each for each in rows(f"sqlite:///{file}") if "shop" in each]
 
 
 def rows(url: str) -> list[str]:
