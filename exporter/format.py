@@ -8,6 +8,7 @@ NEVER = "never"
 DAY, MINUTE, SECOND = "%Y-%m-%d", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S UTC"
 ESCAPES = str.maketrans({"\\": "\\\\", "\n": "\\n", '"': '\\"'})
 """How the exposition formats escape label values."""
+_CONTROLS = {n: f"\\x{n:02x}" for n in (*range(32), *range(127, 160)) if chr(n) not in "\t\n"}
 _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 _PRECISE_S = 10
 
@@ -67,6 +68,11 @@ def render_labels(names: tuple[str, ...], values: tuple[str, ...]) -> str:
 def label_pattern(names: tuple[str, ...]) -> str:
     """Return ``{name="%s",…}``, to be filled with escaped values; empty if there are no labels."""
     return "{" + ",".join([f'{name}="%s"' for name in names]) + "}" if names else ""
+
+
+def printable(text: str) -> str:
+    """Return ``text`` for a terminal, without control characters, which could command it."""
+    return text.translate(_CONTROLS)
 
 
 def columns(rows: Sequence[Sequence[str]], left: int) -> Iterator[str]:

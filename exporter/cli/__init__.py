@@ -21,6 +21,7 @@ from exporter.cli import (
     simulate,
 )
 from exporter.errors import ExporterError, MachineError, SettingsError
+from exporter.format import printable
 
 UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 HELP = """Prometheus exporter for chatbot analytics.
@@ -60,10 +61,10 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except (SettingsError, MachineError) as error:
-            click.echo(str(error), err=True)
+            click.echo(printable(str(error)), err=True)
             raise click.exceptions.Exit(2) from None
         except ExporterError as error:
-            raise click.ClickException(str(error)) from None
+            raise click.ClickException(printable(str(error))) from None
 
 
 @click.group(

@@ -20,7 +20,7 @@ from exporter.explain.reader import (
 )
 from exporter.explain.selector import SelectorError, parse
 from exporter.exposition import catalogue
-from exporter.format import MINUTE, age, columns, exact_sum, number, stamp
+from exporter.format import MINUTE, age, columns, exact_sum, number, printable, stamp
 from exporter.http_client.client import decode
 from exporter.http_client.transport import client_options, without_url
 from exporter.model.query import QuerySpec
@@ -61,7 +61,8 @@ def command(selector: str, file: str, form: str, *, whole: bool, url: str | None
         if form == "json":
             click.echo(_json(each, total, selector, now_ms), nl=False)
         else:
-            click.echo(("\n" if total > 1 else "") + "\n".join(as_text(each, now_ms, whole)))
+            text = printable("\n".join(as_text(each, now_ms, whole)))
+            click.echo(("\n" if total > 1 else "") + text)
     if form == "json":
         click.echo(f'\n],\n"total": {total}}}')
     elif total > 1:
@@ -114,7 +115,7 @@ def _refusal(answer: httpx.Response) -> click.ClickException:
     """Return an exporter's error response; raise ``SchemaError`` if it is no exporter's."""
     if answer.status_code == httpx.codes.UNAUTHORIZED:
         return click.ClickException("a password is needed: --url http://USER:PASSWORD@HOST:PORT")
-    text = decode(answer.content, dict[str, str], "its answer").get("error", "")
+    text = printable(decode(answer.content, dict[str, str], "its answer").get("error", ""))
     if answer.status_code == httpx.codes.BAD_REQUEST:
         return click.BadParameter(text, param_hint="SELECTOR")
     return click.ClickException(text)

@@ -17,7 +17,7 @@ from exporter.config.messages import problems_of
 from exporter.config.model import Limits, Privacy, Secret
 from exporter.errors import ProviderError
 from exporter.exposition import catalogue
-from exporter.format import columns, number, render_labels, stamp
+from exporter.format import columns, number, printable, render_labels, stamp
 from exporter.http_client.transport import Transport
 from exporter.model.query import PollRequest, QuerySpec
 from exporter.model.samples import Family, Reading, Series, Window
@@ -115,7 +115,7 @@ def test(
     families = catalogue.families(PROVIDERS) | {each.name: each for each in found.families}
     rows = [row for reading in readings for row in _samples(reading, families)]
     most = len(rows) if whole else MOST_SHOWN
-    click.echo("\n".join(["Samples:", *(f"  {line}" for line in rows[:most])]))
+    click.echo(printable("\n".join(["Samples:", *(f"  {line}" for line in rows[:most])])))
     if len(rows) > most:
         click.echo(f"  and {len(rows) - most} more; --all prints them")
     notes = list(dict.fromkeys(note for reading in readings for note in reading.notes))

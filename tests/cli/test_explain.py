@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from exporter.cli import main
 from exporter.clock import SystemClock
 from exporter.explain.reader import Explainer, Explanations
-from exporter.model.samples import Family
+from exporter.model.samples import HOUR_MS, Family, GaugeRow, Window
 from exporter.web.app import build
 from exporter.web.server import start
 from tests.support.driver import LedgerDriver
@@ -195,6 +195,19 @@ def test_a_person_can_read_and_add_it_up(driver: LedgerDriver) -> None:
     assert "  2026-03-03 09:00 to 10:00  settled        104       100        4          1" in lines
     assert next(line.split()[-2:] for line in lines if "overhang" in line) == ["overhang", "7"]
     assert lines[-1].startswith("  * ")
+
+
+def test_a_vendors_text_does_not_command_the_terminal(driver: LedgerDriver) -> None:
+    now_ms = driver.clock.now_ms()
+    named = ("chatbot_known_users", ("shop", "a\x1b]0;t\x07\x9bé"))
+    levels = [GaugeRow(named, Window(now_ms - HOUR_MS, now_ms), 3)]
+    driver.poll(claim=driver.claim("shop"), levels=levels)
+
+    shown = ask(driver, "chatbot_known_users").stdout
+    (series,) = explained(driver, "chatbot_known_users")
+
+    assert r'bot_environment="a\x1b]0;t\x07\x9bé"} 3' in shown
+    assert 'bot_environment="a\x1b]0;t\x07\x9bé"' in series["series"]
 
 
 def test_old_buckets_are_one_line_unless_all_are_wanted(

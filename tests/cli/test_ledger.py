@@ -97,8 +97,8 @@ def test_two_exporters_of_one_counter_or_none_are_named_and_raise_nothing(
     [
         (
             400,
-            {"status": "error", "error": "parse error"},
-            "Prometheus answers HTTP 400: parse error",
+            {"status": "error", "error": "parse\x1b]0;t\x07 error"},
+            r"Prometheus answers HTTP 400: parse\x1b]0;t\x07 error",
         ),
         (200, "hello", "cannot query Prometheus"),
         (200, b'{"error": "s\xe9', "cannot query Prometheus"),
