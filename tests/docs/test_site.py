@@ -83,6 +83,14 @@ def test_families_are_found_on_the_pages() -> None:
     assert families_on((ROOT / "README.md").read_text("utf-8"))
 
 
+def test_a_way_back_to_an_older_ledger_raises_its_counters() -> None:
+    texts = [page.read_text("utf-8").split("\n\n") for page in PAGES]
+    ways = [each for paragraphs in texts for each in paragraphs if "To go back" in each]
+
+    assert len(ways) == 2
+    assert all("ledger restore --floor-from" in way for way in ways)
+
+
 def test_files_that_pages_name_exist_or_are_written_there() -> None:
     named = {(page, path) for page, word in words_in_backquotes() for path in PATH.findall(word)}
     missing = {
