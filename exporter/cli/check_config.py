@@ -41,7 +41,7 @@ ZERO_HOLD = "zero_hold"
     "--probe",
     "probing",
     is_flag=True,
-    help="Also read each project or bot once, after showing the cost.",
+    help="Also read one project or bot of each target once, after showing the cost.",
 )
 def command(given: str | None, file: str, *, no_secrets: bool, probing: bool) -> None:
     """Check FILE (default: exporter.yaml) without calling any provider (except --probe).
