@@ -212,7 +212,18 @@ ALL_METRICS: tuple[MetricPanel, ...] = (
     ),
 )
 
-_EVENT_MAP = "an event that `events.event_map` maps to this metric"
+_EVENT_MAP = "an event that `{}` maps to this metric"
+_MAPPED = (
+    *("handovers_total", "fallbacks_total", "nlp_matches_total"),
+    *("nlp_misses_total", "goals_reached_total", "feedback_total"),
+    *("messages_sent_total", "operator_messages_sent_total", "interactions_total"),
+    *("new_users_total", "sessions_ended_total", "searches_total"),
+    *("flow_triggers_total", "outbound_api_requests_total"),
+    *("outbound_api_request_errors_total", "function_calls_total"),
+    *("function_call_errors_total", "integration_calls_total"),
+    *("integration_call_errors_total", "llm_calls_total", "llm_tokens_total"),
+)
+_INKEEP = ("handovers_total", "feedback_total", "messages_sent_total", "searches_total")
 
 PROVIDERS: dict[str, tuple[str, tuple[QueryRow, ...]]] = {
     "voiceflow": (
@@ -268,6 +279,16 @@ PROVIDERS: dict[str, tuple[str, tuple[QueryRow, ...]]] = {
                 "Users and conversations",
                 ("active_users", "active_conversations"),
                 needs="",
+            ),
+            QueryRow(
+                "events",
+                "Events that count as other metrics",
+                (
+                    *(each for each in _MAPPED if each not in _INKEEP),
+                    "knowledge_base_hits_total",
+                ),
+                "event_map",
+                _EVENT_MAP.format("event_map"),
             ),
         ),
     ),
@@ -351,18 +372,9 @@ PROVIDERS: dict[str, tuple[str, tuple[QueryRow, ...]]] = {
             QueryRow(
                 "events",
                 "Events that count as other metrics",
-                (
-                    *("handovers_total", "fallbacks_total", "nlp_matches_total"),
-                    *("nlp_misses_total", "goals_reached_total", "feedback_total"),
-                    *("messages_sent_total", "operator_messages_sent_total", "interactions_total"),
-                    *("new_users_total", "sessions_ended_total", "searches_total"),
-                    *("flow_triggers_total", "outbound_api_requests_total"),
-                    *("outbound_api_request_errors_total", "function_calls_total"),
-                    *("function_call_errors_total", "integration_calls_total"),
-                    *("integration_call_errors_total", "llm_calls_total", "llm_tokens_total"),
-                ),
+                _MAPPED,
                 "events.event_map",
-                _EVENT_MAP,
+                _EVENT_MAP.format("events.event_map"),
             ),
         ),
     ),

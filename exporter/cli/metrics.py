@@ -10,6 +10,7 @@ from exporter.exposition import catalogue
 from exporter.exposition.catalogue import Entry
 from exporter.format import columns
 from exporter.providers import PROVIDERS
+from exporter.providers.manifest import loader
 
 
 @click.command("metrics", short_help="Print the catalogue of metric families.")
@@ -19,7 +20,8 @@ def command(form: str) -> None:
 
     JSON and Markdown also have its meaning, its sources and its cap.
     """
-    click.echo(FORMS[form](catalogue.entries(PROVIDERS)))
+    manifests = {name: loader.load(loader.find(name)).fed for name in loader.shipped()}
+    click.echo(FORMS[form](catalogue.entries(PROVIDERS, manifests)))
 
 
 def as_table(entries: Sequence[Entry]) -> str:

@@ -1,7 +1,8 @@
 """Lists every metric family of this build: the source of the reference page and of checks."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from exporter.config.model import TargetOptions
@@ -18,7 +19,7 @@ PERIOD_CAP = 60
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One family and the providers of this build that feed it (``exporter``: itself)."""
+    """One family, and the providers and shipped manifests that feed it (``exporter``: itself)."""
 
     family: Family
     sources: tuple[str, ...]
@@ -38,16 +39,26 @@ class Entry:
         }
 
 
-def entries(providers: Mapping[str, Provider]) -> tuple[Entry, ...]:
-    """Return every family that this build can export, by name."""
+def entries(
+    providers: Mapping[str, Provider],
+    manifests: Mapping[str, Collection[str]] = MappingProxyType({}),
+) -> tuple[Entry, ...]:
+    """Return every family that this build can export, by name.
+
+    ``manifests`` has the names of the families that each shipped manifest feeds.
+    """
+    own = {name: {each.name for each in kind.families} for name, kind in providers.items()}
+    fed = {name: own[name] | kind.feeds for name, kind in providers.items()} | {**manifests}
     found = {each.name: Entry(each, (EXPORTER,)) for each in (*FAMILIES, PERIOD_END)}
     for family in _data(providers):
-        sources = tuple(sorted(name for name, each in providers.items() if _feeds(each, family)))
+        sources = tuple(sorted(name for name, names in fed.items() if family.name in names))
         found[family.name] = Entry(family, sources)
         if family.period:
             shown = period_gauge(family)
             found[shown.name] = Entry(shown, sources)
-    judged = tuple(sorted(name for name, each in providers.items() if MEASURES.keys() & each.feeds))
+    judged = tuple(
+        sorted(name for name, names in fed.items() if not MEASURES.keys().isdisjoint(names))
+    )
     for family in (*ENGAGEMENT, HISTORY_WEEKS, HOLIDAY):
         found[family.name] = Entry(family, judged)
     return tuple(found[name] for name in sorted(found))
@@ -92,7 +103,3 @@ def _things(family: Family) -> str:
 def _data(providers: Mapping[str, Provider]) -> list[Family]:
     own = [family for each in providers.values() for family in each.families]
     return [*NORMALISED.values(), *own]
-
-
-def _feeds(provider: Provider, family: Family) -> bool:
-    return family in provider.families or family.name in provider.feeds

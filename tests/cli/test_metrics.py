@@ -43,9 +43,12 @@ def test_every_family_is_there_with_its_sources_and_labels() -> None:
 
 SOURCES = {
     "chatbot_exporter_polls_total": ["exporter"],
-    "chatbot_period_interactions": ["chatlayer", "voiceflow"],
-    "chatbot_interactions_total": ["chatlayer", "voiceflow"],
-    "chatbot_flow_triggers_total": ["chatlayer", "flowxo"],
+    "chatbot_period_interactions": ["chatlayer", "inkeep", "voiceflow"],
+    "chatbot_interactions_total": ["chatlayer", "inkeep", "voiceflow"],
+    "chatbot_flow_triggers_total": ["chatlayer", "flowxo", "inkeep"],
+    "chatbot_llm_cost_usd_total": ["anthropic", "botpress", "openai"],
+    "chatbot_llm_tokens_total": ["anthropic", "botpress", "chatlayer", "inkeep", "openai"],
+    "chatbot_goals_reached_total": ["chatlayer", "inkeep", "xenioo"],
 }
 
 

@@ -375,20 +375,8 @@ PROVIDER = Provider(
     name="inkeep",
     options=InkeepOptions,
     families=(mapping.ESCALATIONS, mapping.CONVERSATION_USER_MESSAGES),
-    feeds=frozenset(
-        family.name
-        for family in (
-            families.ACTIVE_CONVERSATIONS,
-            families.ACTIVE_USERS,
-            families.CONVERSATIONS_STARTED,
-            families.EVENTS,
-            families.FEEDBACK,
-            families.HANDOVERS,
-            families.MESSAGES_RECEIVED,
-            families.MESSAGES_SENT,
-            families.SEARCHES,
-        )
-    ),
+    # By the event map, and the distinct counts.
+    feeds=frozenset({*COUNTERS, families.ACTIVE_USERS.name, families.ACTIVE_CONVERSATIONS.name}),
     sign=lambda options: bearer(options.api_key),
     queries=queries,
 )

@@ -60,6 +60,12 @@ class LoadedManifest:
     secrets: frozenset[str]
     warnings: tuple[SettingsProblem, ...] = field(compare=False)
 
+    @property
+    def fed(self) -> frozenset[str]:
+        """Return the names of the families that its queries feed."""
+        feeds = (feed for query in self.queries.values() for feed in query.program.feeds)
+        return frozenset(feed.family.name for feed in feeds)
+
 
 def find(reference: str, base: Path = Path()) -> Path:
     """Return the file of ``reference``: a shipped name, or a path from the folder ``base``.
