@@ -362,7 +362,7 @@ def test_messages_that_become_sent_ones_count_from_then_on_and_never_twice(tmp_p
     for sent in (False, True, False, True):
         poll(messages_are_sent=sent)
 
-    assert shown == [(5, 5, 0), (10, 10, 5), (15, 15, 5), (20, 20, 10)]
+    assert shown == [(5, 5, 0), (10, 10, 5), (15, 15, 0), (20, 20, 10)]  # absent in between
     account.driver.close()
 
 
