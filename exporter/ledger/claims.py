@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from exporter.errors import ClaimLost
 from exporter.ledger.rows import Claim, Retry, claim_of
-from exporter.ledger.tables import query, set_query
+from exporter.ledger.tables import query, set_query, slices
 
 CLAIM_MS = 30_000
 ENDED: dict[str, Any] = {"claim_expires_ms": 0, "holder": None}
@@ -173,9 +173,12 @@ def shorten(tx: sa.Connection, now_ms: int) -> None:
 
 
 def postpone(tx: sa.Connection, target: str, until_ms: int) -> None:
-    """Make no query of ``target`` due before ``until_ms``."""
-    sooner = (query.c.target == target) & (query.c.next_poll_ms < until_ms)
+    """Make no query of ``target`` due before ``until_ms``, nor a slice of its past."""
+    of_target = query.c.target == target
+    sooner = of_target & (query.c.next_poll_ms < until_ms)
     tx.execute(sa.update(query).where(sooner).values(next_poll_ms=until_ms))
+    past = slices.c.query_id.in_(sa.select(query.c.id).where(of_target))
+    tx.execute(sa.update(slices).where(past, slices.c.next_ms < until_ms).values(next_ms=until_ms))
 
 
 def fail(tx: sa.Connection, claim: Claim, retry: Retry, reason: str, error: str) -> None:

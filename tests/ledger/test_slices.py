@@ -275,6 +275,32 @@ def test_history_that_cannot_be_read_ends_where_a_shorter_initial_lookback_does(
     assert driver.shown() != {}
 
 
+@pytest.mark.parametrize("of_past", [False, True])
+def test_no_slice_of_a_target_is_read_before_the_provider_asked_for(
+    start: Start, *, of_past: bool
+) -> None:
+    driver = start(**PAST)
+    driver.sync(driver.spec, spec(**PAST, name="daily", fields={}))
+    for _ in range(2):
+        live(driver, {})
+    claim = driver.ledger.claim_slice() if of_past else driver.claim()
+    assert claim is not None
+    until_ms = driver.clock.now_ms() + HOUR_MS
+    retry = Retry(until_ms, 1000, "closed", until_ms)
+
+    if of_past:
+        driver.ledger.fail_slice(claim, retry)
+    else:
+        driver.ledger.fail(claim, retry, reason="server")
+    driver.clock.step(HOUR_MS - 1)
+    assert driver.ledger.claim_slice() is None
+
+    driver.clock.step(1)
+    for _ in range(2):
+        live(driver, {})
+    assert driver.read_slice({}) is not None
+
+
 @pytest.mark.parametrize("off", [{"initial_lookback_ms": 0}, {"initial_lookback_ms": None}])
 def test_it_can_be_off(start: Start, off: Mapping[str, Any]) -> None:
     driver = start(**{**PAST, **off})
