@@ -41,8 +41,8 @@ async def _ending(
     spec, ledger = scheduled.query.spec, context.ledger
     limit_s = spec.deadline_ms / SECOND_MS
     try:
-        async with asyncio.timeout(limit_s):
-            await _read(context, scheduled, claim, past)
+        async with asyncio.timeout(limit_s) as limit:
+            await _read(context, scheduled, claim, past, limit)
         return partial(ledger.end_slice, claim)
     except TimeoutError:
         if past_window(spec, past, context.clock.now_ms()).length_ms > spec.granularity_ms:
@@ -62,7 +62,13 @@ async def _ending(
         )
 
 
-async def _read(context: PollContext, scheduled: ScheduledQuery, claim: Claim, past: Past) -> None:
+async def _read(
+    context: PollContext,
+    scheduled: ScheduledQuery,
+    claim: Claim,
+    past: Past,
+    limit: asyncio.Timeout,
+) -> None:
     spec, started_ms = scheduled.query.spec, context.clock.now_ms()
     request = PollRequest(
         window=past_window(spec, past, started_ms),
@@ -74,6 +80,8 @@ async def _read(context: PollContext, scheduled: ScheduledQuery, claim: Claim, p
     readings = scheduled.query.read(scheduled.api, request)
     async with aclosing(readings) as each:
         async for reading in each:
+            if not reading.more:
+                limit.reschedule(None)  # as in a poll
             apply = partial(
                 context.ledger.apply, claim, reading, started_ms=started_ms, of_past=True
             )

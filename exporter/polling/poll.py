@@ -146,8 +146,8 @@ async def _attempt(
     spec = scheduled.query.spec
     limit_s = spec.deadline_ms / SECOND_MS
     try:
-        async with asyncio.timeout(limit_s):
-            rows, outcome = await _read(context, scheduled, claim, started_ms)
+        async with asyncio.timeout(limit_s) as limit:
+            rows, outcome = await _read(context, scheduled, claim, started_ms, limit)
         if outcome == "held":
             await _hold(context, spec, claim)
         elif claim.fail_streak > 0:
@@ -169,7 +169,11 @@ async def _attempt(
 
 
 async def _read(
-    context: PollContext, scheduled: ScheduledQuery, claim: Claim, started_ms: int
+    context: PollContext,
+    scheduled: ScheduledQuery,
+    claim: Claim,
+    started_ms: int,
+    limit: asyncio.Timeout,
 ) -> tuple[int, Outcome]:
     """Apply each reading as it arrives; return the number of rows read, and the outcome."""
     spec, rows = scheduled.query.spec, 0
@@ -181,6 +185,8 @@ async def _read(
     readings = scheduled.query.read(scheduled.api, request)
     async with aclosing(readings) as each:
         async for reading in each:
+            if not reading.more:
+                limit.reschedule(None)  # the vendor has answered; the ledger commits all the same
             for part, older, more in windows.parts(reading, window, past):
                 next_ms = None if more else _next_slot_ms(context, spec)
                 apply = partial(context.ledger.apply, claim, part, started_ms=started_ms)

@@ -153,6 +153,39 @@ def test_samples_cursor_and_schedule_are_committed_together(driver: LedgerDriver
     assert state.next_poll_ms > now_ms
 
 
+@pytest.mark.parametrize("part", ["poll", "slice"])
+def test_the_deadline_ends_no_poll_whose_last_answer_waits_for_the_ledger(
+    tmp_path: Path, part: str
+) -> None:
+    async def busy(call: Callable[[], T]) -> T:
+        done = asyncio.ensure_future(inline(call))
+        await driver.clock.sleep(driver.spec.deadline_ms / 1000)
+        return await done
+
+    async def read(_api: ApiClient, ask: PollRequest) -> Readings:
+        await driver.clock.sleep(1)
+        yield Reading(ask.window)
+
+    async def once(context: PollContext, query: ScheduledQuery) -> None:
+        await (read_slice if part == "slice" else poll)(context, query, claim)
+
+    traits = {"initial_lookback_ms": 3 * DAY_MS, "slice_ms": HOUR_MS}
+    with LedgerDriver(tmp_path, spec(**traits)) as driver, capture_logs() as logged:
+        if part == "slice":
+            driver.poll()
+        given = driver.ledger.claim_slice() if part == "slice" else driver.claim()
+        assert given is not None
+        claim = given
+        _, telemetry = ran(driver, read, once, busy)
+        state = driver.view().state
+
+    counts = telemetry.counts["shop"].items()
+    failures = [key for key, n in counts if n and "poll_failures" in key[0]]
+    warned = [line for line in logged if line["log_level"] == "warning"]
+    assert (failures, warned) == ([], [])
+    assert state.last_success_ms is not None
+
+
 @pytest.mark.parametrize("part", ["poll", "slice", "failure"])
 def test_what_the_ledger_counts_for_a_poll_that_is_cut_off_is_counted_here_too(
     tmp_path: Path, part: str
