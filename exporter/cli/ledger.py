@@ -1,14 +1,25 @@
 """``ledger``: maintains the ledger of a stopped exporter."""
 
 import click
+from pydantic_core import PydanticCustomError
 
 from exporter.cli.settings import config_option, load_settings, targets_of
 from exporter.clock import SystemClock
+from exporter.config.values import check_ledger_url
 from exporter.exposition import catalogue
 from exporter.exposition.last_scraped import last_scraped
 from exporter.ledger import repair, transfer
 from exporter.providers import PROVIDERS
 from exporter.telemetry.counters import PREFIX
+
+
+def _ledger_url(
+    _context: click.Context, _parameter: click.Parameter, url: str | None
+) -> str | None:
+    try:
+        return url and check_ledger_url(url)
+    except PydanticCustomError as error:
+        raise click.BadParameter(error.message()) from None
 
 
 @click.group("ledger", short_help="Copy, check or restore the ledger, or delete a target from it.")
@@ -18,9 +29,21 @@ def command() -> None:
 
 @command.command("copy", short_help="Copy the ledger to another database.")
 @click.option(
-    "--from", "source", metavar="URL", required=True, help="The ledger, as in ledger.url."
+    "--from",
+    "source",
+    metavar="URL",
+    required=True,
+    callback=_ledger_url,
+    help="The ledger, as in ledger.url.",
 )
-@click.option("--to", "target", metavar="URL", required=True, help="A new, empty database or file.")
+@click.option(
+    "--to",
+    "target",
+    metavar="URL",
+    required=True,
+    callback=_ledger_url,
+    help="A new, empty database or file.",
+)
 def copy(source: str, target: str) -> None:
     """Copy a whole ledger, also between SQLite and PostgreSQL in either direction.
 
@@ -33,7 +56,12 @@ def copy(source: str, target: str) -> None:
 
 @command.command("check", short_help="Check that counters and hours agree.")
 @config_option
-@click.option("--url", metavar="URL", help="Another ledger than the one in the settings file.")
+@click.option(
+    "--url",
+    metavar="URL",
+    callback=_ledger_url,
+    help="Another ledger than the one in the settings file.",
+)
 def check(file: str, url: str | None) -> None:
     """Check that every counter equals the sum of its hours, and that gaps are valid.
 

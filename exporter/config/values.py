@@ -24,6 +24,7 @@ _DURATION = re.compile(r"(\d{1,12})(ms|s|m|h|d|w)")
 _LONGEST_MS = 3_650 * 86_400_000
 _SIZES = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 _SIZE = re.compile(r"([1-9]\d{0,5})(KiB|MiB|GiB)")
+_SERVER = re.compile(r"([^@]*@)?(\[[^]/?]*\]|[^][/:?]*)(:[0-9]{0,5})?(/|\?|$)")
 _HIGHEST_PORT = 65_535
 
 
@@ -143,8 +144,8 @@ def can_be_sent(text: str) -> bool:
 
 def check_ledger_url(value: str) -> str:
     """Return ``value`` if it names an SQLite file or a PostgreSQL database."""
-    scheme, mark, rest = value.partition("://")
-    if scheme in ("postgresql", "postgresql+psycopg") and mark and rest:
+    scheme, _, rest = value.partition("://")
+    if scheme in ("postgresql", "postgresql+psycopg") and rest and _SERVER.match(rest):
         return value
     if scheme != "sqlite" or not rest.startswith("/") or rest == "/":
         raise invalid("ledger", "expected sqlite:///FILE or postgresql://HOST/DATABASE")

@@ -25,12 +25,7 @@ def copy(source: str, target: str, clock: Clock) -> dict[str, int]:
     Counters, schedule and budgets continue there. Raises ``LedgerError`` if an exporter uses
     either ledger, or if the target has rows.
     """
-    try:
-        same = sa.make_url(source) == sa.make_url(target)
-    except sa.exc.ArgumentError:
-        shapes = "sqlite:///FILE or postgresql://USER@HOST/DATABASE"
-        raise LedgerError(f"--from or --to is not the URL of a ledger: {shapes}") from None
-    if same:
+    if engine.create_engine(source).url == engine.create_engine(target).url:
         raise LedgerError("a ledger cannot be copied to itself; name a new, empty database or file")
     with (
         unused(source, clock) as old,

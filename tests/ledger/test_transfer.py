@@ -104,10 +104,29 @@ def test_a_mistyped_path_is_no_empty_ledger(tmp_path: Path, options: list[str]) 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_no_url_is_named(tmp_path: Path) -> None:
-    result = CliRunner().invoke(main, ["ledger", "copy", "--from", filled(tmp_path), "--to", "a b"])
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("a b", "expected sqlite:///FILE or postgresql://HOST/DATABASE"),
+        ("postgresql://h:abc/db", "expected sqlite:///FILE or postgresql://HOST/DATABASE"),
+        ("mysql://x", "expected sqlite:///FILE or postgresql://HOST/DATABASE"),
+        ("sqlite:///ledger.db?x=1", "a file takes no options"),
+        ("sqlite:///:memory:", "a ledger in memory loses its counts"),
+    ],
+)
+@pytest.mark.parametrize(
+    "options",
+    [["check", "--url"], ["copy", "--to", "{0}", "--from"], ["copy", "--from", "{0}", "--to"]],
+)
+def test_what_is_no_ledgers_url_is_named(
+    tmp_path: Path, options: list[str], url: str, said: str
+) -> None:
+    given = [each.format(f"sqlite:///{tmp_path}/other.db") for each in options]
 
-    assert (result.exit_code, "not the URL of a ledger" in result.output) == (1, True)
+    result = CliRunner().invoke(main, ["ledger", *given, url])
+
+    assert (result.exit_code, said in result.output) == (2, True), result.output
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_copy_does_not_take_the_key_of_another_ledger(tmp_path: Path) -> None:
@@ -125,6 +144,8 @@ def test_a_copy_does_not_take_the_key_of_another_ledger(tmp_path: Path) -> None:
 
 def test_a_ledger_is_not_copied_to_itself(tmp_path: Path) -> None:
     url = filled(tmp_path)
+    (tmp_path / "link.db").symlink_to(tmp_path / "ledger.db")
 
-    with pytest.raises(LedgerError, match="cannot be copied to itself"):
-        transfer.copy(url, url, CLOCK)
+    for itself in (url, f"sqlite:///{tmp_path}/link.db"):
+        with pytest.raises(LedgerError, match="cannot be copied to itself"):
+            transfer.copy(url, itself, CLOCK)
