@@ -1,6 +1,7 @@
 """The command line, with one module per command."""
 
 import errno
+import os
 import sys
 from typing import Any
 
@@ -55,6 +56,7 @@ class Commands(click.Group):
             if error.errno not in UNWRITABLE:
                 raise
             click.echo(f"Error: the output cannot be written: {error.strerror}", err=True)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # where what is left goes at the end
             sys.exit(1)
 
     def invoke(self, ctx: click.Context) -> Any:

@@ -81,12 +81,12 @@ def format_option(*forms: str) -> Callable[[F], F]:
 
 
 @contextmanager
-def reporting(place: Path | str) -> Iterator[None]:
-    """End the command with one line if the operating system refuses ``place``."""
+def reporting(what: Path | str) -> Iterator[None]:
+    """End the command with one line about ``what`` if the operating system refuses it."""
     try:
         yield
     except OSError as error:
-        raise click.ClickException(f"{place}: {error.strerror}") from None
+        raise click.ClickException(f"{what}: {error.strerror}") from None
 
 
 def settings_file(given: str | None, file: str) -> str:

@@ -3,12 +3,13 @@
 import asyncio
 import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import click
 import yaml
 
+from exporter.cli.settings import reporting
 from exporter.clock import SystemClock
 from exporter.simulator import VENDORS
 from exporter.simulator.server import serving
@@ -32,10 +33,7 @@ def command(provider: str, port: int, seed: int) -> None:
     Prints a settings file that polls it. The same seed gives the same history. Exits with 0 on
     SIGTERM or SIGINT.
     """
-    try:
-        asyncio.run(_until_signal(provider, port, seed))
-    except OSError as error:
-        raise click.ClickException(f"cannot listen on port {port}: {error.strerror}") from None
+    asyncio.run(_until_signal(provider, port, seed))
 
 
 async def _until_signal(provider: str, port: int, seed: int) -> None:
@@ -43,7 +41,10 @@ async def _until_signal(provider: str, port: int, seed: int) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with simulated(provider, port=port, seed=seed) as settings:
+    async with AsyncExitStack() as stack:
+        with reporting(f"cannot listen on port {port}"):
+            made = simulated(provider, port=port, seed=seed)
+            settings = await stack.enter_async_context(made)
         click.echo(settings)
         await stop.wait()
 

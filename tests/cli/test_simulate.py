@@ -56,6 +56,20 @@ def test_a_taken_port_is_1() -> None:
     assert f"cannot listen on port {port}: Address already in use" in result.stderr
 
 
+def test_settings_that_cannot_be_printed_are_no_matter_of_the_port() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "exporter", "simulate", "voiceflow"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+
+    assert done.returncode == 1
+    assert done.stderr == "Error: the output cannot be written: No space left on device\n"
+
+
 def test_a_signal_ends_it_with_0() -> None:
     with subprocess.Popen(  # noqa: S603 - our own program
         [sys.executable, "-c", PYTHON, "voiceflow"],
