@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import TextIO, cast
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 import structlog
 
@@ -35,7 +35,7 @@ _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9 ,.'_-]*", re.ASCII)
 
 
 class Redactor:
-    """Removes known secrets from lines, in every form that a line could carry them in."""
+    """Removes known secrets from lines, in the forms that texts have in URLs and JSON."""
 
     def __init__(self) -> None:
         self._forms: dict[str, set[str]] = {}
@@ -217,14 +217,16 @@ def _lines(error: BaseException) -> Iterator[str]:
 
 
 def _forms(secret: str) -> set[str]:
-    """Return every form in which a line could hold ``secret``."""
+    """Return ``secret`` in a URL, in JSON, in Python and in base64, and those in JSON."""
     encoded = base64.b64encode(secret.encode()).decode()
-    return {
+    forms = {
         secret,
         quote(secret, safe=""),
         quote(secret),
+        quote_plus(secret),
         json.dumps(secret)[1:-1],
         repr(secret)[1:-1],
         encoded,
         encoded.rstrip("="),
     }
+    return forms | {json.dumps(form)[1:-1] for form in forms}

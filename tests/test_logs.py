@@ -7,12 +7,15 @@ import io
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote_plus
 
 import pytest
 import structlog
@@ -47,6 +50,18 @@ def test_a_secret_is_hidden_in_every_form(form: str) -> None:
 
     assert "C4n4ry" not in stream.getvalue()
     assert HIDDEN in stream.getvalue()
+
+
+@pytest.mark.parametrize("secret", ['pa"ss\\word', "sécret-ü", "a b&c=d/e", "it's\t\"x"])
+@pytest.mark.parametrize("form", [str, repr, json.dumps, quote_plus])
+@pytest.mark.parametrize("line", [str, json.dumps])
+def test_a_secret_in_a_text_in_json_is_hidden(
+    line: Callable[[str], str], form: Callable[[str], str], secret: str
+) -> None:
+    redactor = Redactor()
+    redactor.hide(secret)
+
+    assert re.fullmatch(rf"\W*{re.escape(HIDDEN)}\W*", redactor.clean(line(form(secret))))
 
 
 def test_of_a_foreign_exception_only_type_and_place_are_logged(lines: io.StringIO) -> None:
