@@ -90,6 +90,9 @@ def closed(schema: Any) -> Any:
             return schema
 
 
+PROBED = {"startup": "/-/ready", "liveness": "/-/healthy", "readiness": "/-/ready"}
+
+
 def template(helm: str, chart: Path) -> tuple[str, ...]:
     return (helm, "template", "bots", str(chart), "-n", "chatbots", "--kube-version", "1.33.0")
 
@@ -318,3 +321,22 @@ def test_boards_and_rules_arrive_whole(rendered: Rendered) -> None:
 )
 def test_values_that_cannot_work_are_refused(helm: str, values: str, why: str) -> None:
     assert why in said(*template(helm, CHART), "--set", values, fails=True)
+
+
+def test_a_demo_serves_as_the_web_configuration_says(helm: str, chart: Path) -> None:
+    values = ("--set", "demo=true,image.repository=a/b,webConfigSecret=web")
+    text = said(*template(helm, chart), *values)
+    pod = workload([each for each in yaml.safe_load_all(text) if each])["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+
+    assert "--web.config.file=/etc/chatbot-exporter-web/web.yaml" in container["args"]
+    assert "web" in {each["name"] for each in container["volumeMounts"]}
+    assert {"name": "web", "secret": {"secretName": "web", "defaultMode": 0o440}} in pod["volumes"]
+    asked = {name: container[f"{name}Probe"]["exec"]["command"][-1] for name in PROBED}
+    assert asked == PROBED
+
+
+def test_settings_without_a_ledger_have_the_default_one(helm: str, chart: Path) -> None:
+    values = ("--set", "demo=true,image.repository=a/b,config.ledger=null")
+
+    assert "kind: StatefulSet" in said(*template(helm, chart), *values)

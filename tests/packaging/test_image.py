@@ -39,9 +39,9 @@ def pins(lock: str) -> set[tuple[str, str]]:
     return set(PIN.findall((ROOT / "requirements" / lock).read_text(encoding="utf-8")))
 
 
-def health(address: str) -> tuple[int, str]:
+def health(address: str, *path: str) -> tuple[int, str]:
     done = subprocess.run(  # noqa: S603 - our own program
-        [sys.executable, "-I", CHECK],
+        [sys.executable, "-I", CHECK, *path],
         env={"EXPORTER_ADDRESS": address},
         capture_output=True,
         text=True,
@@ -145,3 +145,20 @@ def test_the_steps_of_the_image_give_what_serves_read_only_as_nobody() -> None:
     assert "x86_64-manylinux_2_28: every library has a wheel" in shown
     assert "aarch64-manylinux_2_28: every library has a wheel" in shown
     assert "served on a read-only root file system as user 10877, and exited with 0" in shown
+
+
+def test_an_exporter_that_asks_for_fewer_requests_is_healthy(serve: Serve) -> None:
+    address = serve("rate_limit: {interval: 1h, burst: 1}")
+
+    assert [health(address)[0] for _ in range(3)] == [0, 0, 0]
+
+
+def test_the_check_asks_for_the_path_that_it_is_given(serve: Serve) -> None:
+    address = serve()
+
+    assert health(address, "/-/ready") == (0, "")
+    assert health(address, "/nothing") == (1, "/nothing: HTTP 404\n")
+
+
+def test_an_address_without_a_port_is_said() -> None:
+    assert health("abc") == (1, "EXPORTER_ADDRESS: abc is not HOST:PORT\n")

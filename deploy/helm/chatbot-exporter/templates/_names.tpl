@@ -31,7 +31,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 
 {{- /* How the ledger is kept: "none" (PostgreSQL has it, or the demo), "claim" (the user's) or "own". */}}
 {{- define "exporter.volume" -}}
-{{- if or .Values.demo (hasPrefix "postgresql" (dig "ledger" "url" "" .Values.config)) }}none
+{{- if or .Values.demo (hasPrefix "postgresql" ((.Values.config.ledger | default dict).url | default "")) }}none
 {{- else }}{{ ternary "claim" "own" (ne .Values.ledger.existingClaim "") }}
 {{- end }}
 {{- end }}
