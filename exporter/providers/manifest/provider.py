@@ -33,7 +33,8 @@ from exporter.providers.base.plugin import Feed, LabelSettings, Provider, Query,
 from exporter.providers.base.rows import Rows
 from exporter.providers.base.times import spans
 from exporter.providers.manifest import mapping
-from exporter.providers.manifest.expressions import ExpressionError
+from exporter.providers.manifest.checks import sent_bounds
+from exporter.providers.manifest.expressions import ExpressionError, write
 from exporter.providers.manifest.mapping import Collector
 from exporter.providers.manifest.options import ManifestAccount, ManifestOptions
 from exporter.providers.manifest.program import CompiledQuery, RowFeed, as_text, or_none
@@ -146,7 +147,11 @@ class ManifestReader:
         one_call = watermark_ms is None or self.spec.budget is not None
         if one_call and span_ms is not None:
             # A bound as coarse as a bucket includes the open one, or leaves it out.
-            included = self.query.settings.window.end == "inclusive"
+            settings = self.query.settings
+            included = settings.window.end == "inclusive" and any(
+                write(bound, 0, "UTC") == write(bound, SECOND_MS, "UTC")
+                for _, bound in sent_bounds(settings)
+            )
             end_ms = ceil_to(whole.end_ms, step_ms if included else SECOND_MS)
             start_ms = reach_ms = end_ms - span_ms
             if watermark_ms is not None:

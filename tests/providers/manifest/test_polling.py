@@ -274,6 +274,31 @@ def test_a_stream_reads_at_each_call_of_a_budget_all_that_is_new(
     assert made.count == made.truth(600)
 
 
+@pytest.mark.parametrize("end", ["exclusive", "inclusive"])
+@pytest.mark.parametrize("lookback", [1, 6])
+def test_a_stream_with_a_budget_finds_what_is_late_by_less_than_its_lookback(
+    polling: Make, lookback: int, end: str
+) -> None:
+    rows, latest = every(600, lookback + 1), lookback * 3600 - 60
+
+    def listed_at(at: int) -> int:
+        return at + at * 7 // 600 * 997 % latest
+
+    def answer(start: int, until: int, now: int) -> Any:
+        found = rows(start, until, now)
+        return {"data": [row for row in found["data"] if listed_at(row["time"]) <= now]}
+
+    window = {"lookback": f"{lookback}h", "max_span": f"{lookback + 1}h", "end": end}
+    made = polling(answer, target(budgeted(**STREAM | {"window": window})))
+
+    made.for_hours(30)
+    made.driver.confirm_zero_scraped()
+
+    first, last = (NOON_MS // 1000 + round(made.asked[at][0] * 3600) for at in (0, -1))
+    times = range(-(-first // 600) * 600, last, 600)
+    assert made.count == sum(listed_at(at) <= last for at in times)
+
+
 @pytest.mark.parametrize(("rows", "reason"), [(50, None), (30, "truncated")])
 def test_a_call_of_a_budget_is_not_repeated_in_parts_where_it_is_cut_off(
     polling: Make, rows: int, reason: str | None
