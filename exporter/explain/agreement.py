@@ -118,7 +118,8 @@ class Comparer:
         counted = ((series[0], start_ms, value) for series, start_ms, value in reading.counts)
         _add_days(vendor, counted)
         known = self._buckets(spec, reading.window)
-        _add_days(ledger, (row for row in known if row[0] not in reading.kept))
+        there = (row for row in known if row.start_ms not in reading.absent)
+        _add_days(ledger, (row for row in there if row.family not in reading.kept))
 
     def _known(self, spec: QuerySpec) -> Window | None:
         """Return the window in which the query's hours are known and settled; None if empty."""

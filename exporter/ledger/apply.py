@@ -101,7 +101,8 @@ def _last_reading(given: ApplyInput) -> LastReading | None:
     if row.epoch_ms is None or reading.more:
         return None
     window = reading.window.start_ms, reading.window.end_ms
-    reported = msgspec.msgpack.encode((window, sorted(reading.kept), reading.counts))
+    unread = sorted(reading.kept), sorted(reading.absent)
+    reported = msgspec.msgpack.encode((window, unread, reading.counts))
     digest = hashlib.blake2b(reported, digest_size=16).digest()
     return LastReading(row.token, row.state_ms, row.floor_ms, digest)
 
@@ -244,12 +245,17 @@ def _floor_ms(given: ApplyInput) -> int:
     """Return where counting begins: the start of the first poll, or of the first with new labels.
 
     Older buckets were counted under the old labels; reading them again would count them twice.
+    So would known buckets that are absent from that poll.
     """
-    row, start_ms = given.query, given.reading.window.start_ms
+    row, reading, window = given.query, given.reading, given.reading.window
     if row.floor_ms is None:
-        return start_ms
-    begins = given.first and not given.spec.stream and given.label_rules_changed
-    return max(row.floor_ms, start_ms) if begins else int(row.floor_ms)
+        return window.start_ms
+    if given.spec.stream or not given.label_rules_changed:
+        return int(row.floor_ms)
+    whole = replace(given, reading=replace(reading, absent=frozenset()))
+    known = counters.load_buckets(whole, window) if reading.absent else ()
+    ends = [at_ms + given.spec.granularity_ms for _, at_ms in known if at_ms in reading.absent]
+    return max([int(row.floor_ms), *[window.start_ms] * given.first, *ends])
 
 
 def _cursor_ms(given: ApplyInput) -> int:
@@ -263,10 +269,21 @@ def _cursor_ms(given: ApplyInput) -> int:
 def _unread(given: ApplyInput) -> dict[str, int]:
     """Return since when each family has not been read, of those that the poll's end lacks."""
     before, start_ms = unread_since(given.query), given.reading.window.start_ms
-    if not given.first:  # earlier parts have read what lies before this one
-        return dict.fromkeys(sorted(given.reading.kept), start_ms)
     cursor_ms = given.query.cursor_ms or start_ms
-    return {family: before.get(family, cursor_ms) for family in sorted(given.reading.kept)}
+    return {  # earlier parts have read what lies before this one
+        family: before.get(family, cursor_ms) if since_ms == start_ms and given.first else since_ms
+        for family, since_ms in sorted(_lacking(given).items())
+    }
+
+
+def _lacking(given: ApplyInput) -> dict[str, int]:
+    """Return since when the reading lacks each family, of those that its end lacks."""
+    reading, step_ms = given.reading, given.spec.granularity_ms
+    start_ms, end_ms = reading.window.start_ms, reading.window.end_ms
+    while end_ms > start_ms and end_ms - step_ms in reading.absent:
+        end_ms -= step_ms
+    without_end = given.spec.fields if end_ms < reading.window.end_ms else ()
+    return dict.fromkeys(without_end, end_ms) | dict.fromkeys(reading.kept, start_ms)
 
 
 def _memo(given: ApplyInput) -> dict[str, Any]:
@@ -277,7 +294,8 @@ def _memo(given: ApplyInput) -> dict[str, Any]:
 def _read_again(given: ApplyInput) -> list[int]:
     """Return since when measures of engagement that this poll reads again had not been read."""
     before = unread_since(given.query).items() if given.first else ()
-    return [ms for name, ms in before if name in MEASURES and name not in given.reading.kept]
+    unread, start_ms = _lacking(given), given.reading.window.start_ms
+    return [ms for name, ms in before if name in MEASURES and unread.get(name) != start_ms]
 
 
 def _record_gap(given: ApplyInput, cursor_ms: int) -> Counts:

@@ -159,7 +159,7 @@ def _insert(
 
 
 def load_buckets(given: ApplyInput, window: Window) -> dict[Key, Bucket]:
-    """Return the query's buckets in ``window``, except of families that were not read."""
+    """Return the query's buckets in ``window``, except those that were not read."""
     known = (
         sa.select(bucket.c.series_id, bucket.c.start_ms, bucket.c.obs, bucket.c.base)
         .join(series, series.c.id == bucket.c.series_id)
@@ -171,6 +171,7 @@ def load_buckets(given: ApplyInput, window: Window) -> dict[Key, Bucket]:
     return {
         (number, start_ms): Bucket(obs, base)
         for number, start_ms, obs, base in given.tx.execute(known)
+        if start_ms not in given.reading.absent
     }
 
 

@@ -18,7 +18,7 @@ from exporter.ledger.rules import Bucket, Comparison, Key
 from exporter.ledger.settings import join_history
 from exporter.ledger.tables import bucket, query, series, slices
 from exporter.model.query import Past, PastMode, QueryKey, QuerySpec
-from exporter.model.samples import DAY_MS, HOUR_MS, RETENTION_MS, Reading, Window, ceil_to, floor_to
+from exporter.model.samples import DAY_MS, HOUR_MS, RETENTION_MS, Reading, ceil_to, floor_to
 
 STARVED_MS = HOUR_MS
 """A slice that has waited this long goes ahead of its target's live polls once."""
@@ -242,7 +242,7 @@ def comparable(given: ApplyInput, past: Past) -> Reading | None:
         _read_on(given, replace(past, until_ms=past.hole_ms))
         return None
     if oldest_ms is not None and known_ms is not None and known_ms < oldest_ms:
-        return reading.within(Window(oldest_ms, window.end_ms))
+        return reading.since(oldest_ms)
     return reading
 
 
@@ -266,6 +266,7 @@ def _oldest_count_ms(given: ApplyInput, since_ms: int) -> int | None:
         .where(series.c.query_id == given.query.id, bucket.c.obs > 0)
         .where(bucket.c.start_ms >= since_ms, bucket.c.start_ms < given.reading.window.end_ms)
         .where(series.c.family.not_in(given.reading.kept))
+        .where(bucket.c.start_ms.not_in(given.reading.absent))
     )
     return given.tx.execute(oldest).scalar()
 

@@ -119,6 +119,7 @@ class Reading:
     ``counts``: additive buckets; absent means zero, since the read was complete.
     ``gauges_only``: additive buckets were not read; those in the ledger do not change.
     ``kept``: families of ``counts`` that could not be read; their buckets do not change either.
+    ``absent``: starts of buckets that could not be read; they do not change either.
     ``buckets``: distinct counts and averages of buckets; the newest settled one is shown.
     ``daily``: ``buckets`` are local days, else hours; gauges of the other length do not change.
     ``levels``: values at a bucket's end; the newest bucket read is shown.
@@ -140,6 +141,7 @@ class Reading:
     counts: Sequence[CountRow] = ()
     gauges_only: bool = False
     kept: frozenset[str] = frozenset()
+    absent: frozenset[int] = frozenset()
     buckets: Sequence[GaugeRow] = ()
     daily: bool = False
     levels: Sequence[GaugeRow] = ()
@@ -170,7 +172,8 @@ class Reading:
         end_ms = min(self.window.end_ms, window.end_ms)
         inside = Window(min(max(self.window.start_ms, window.start_ms), end_ms), end_ms)
         counts = [row for row in self.counts if inside.holds(row[1])]
-        return Reading(inside, counts=counts, kept=self.kept)
+        kept, absent = self.kept, self.absent
+        return Reading(inside, counts=counts, kept=kept, absent=absent, more=self.more)
 
 
 Readings: TypeAlias = AsyncGenerator[Reading, None]

@@ -4,9 +4,8 @@ import hashlib
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import astuple, dataclass, field, replace
+from dataclasses import astuple, dataclass, field
 from decimal import ROUND_HALF_EVEN, Context, Decimal
-from itertools import groupby
 from typing import Any
 
 import msgspec
@@ -15,14 +14,7 @@ from exporter.errors import SchemaError
 from exporter.format import MINUTE, stamp
 from exporter.model.numbers import count, level
 from exporter.model.query import QuerySpec
-from exporter.model.samples import (
-    SECOND_MS,
-    Event,
-    Reading,
-    Series,
-    Window,
-    floor_to,
-)
+from exporter.model.samples import SECOND_MS, Event, Series, Window, floor_to
 from exporter.providers.base.rows import Rows
 from exporter.providers.manifest.expressions import repeated_ms
 from exporter.providers.manifest.program import (
@@ -413,28 +405,3 @@ def check_expected(rules: Sequence[RowFilter], context: RowContext) -> None:
     for rule in rules:
         if not rule.admits(rule.read(context)):
             raise SchemaError(f"{rule.field}: unexpected value", "unknown_enum")
-
-
-def by_presence(
-    reading: Reading, present: set[int], fed: frozenset[str], step_ms: int
-) -> list[Reading]:
-    """Return ``reading`` in parts, so that buckets of ``fed`` that are not ``present`` are kept."""
-    starts = range(reading.window.start_ms, reading.window.end_ms, step_ms)
-    parts = list[Reading]()
-    for there, run in groupby(starts, lambda start_ms: start_ms in present):
-        listed = list(run)
-        window = Window(listed[0], listed[-1] + step_ms)
-        part = replace(
-            reading,
-            window=window,
-            counts=[row for row in reading.counts if window.holds(row[1])],
-            kept=reading.kept if there else fed,
-            buckets=[row for row in reading.buckets if window.holds(row.window.start_ms)],
-            levels=[row for row in reading.levels if window.holds(row.window.start_ms)],
-            drift=reading.drift if not parts else {},
-            dropped=reading.dropped if not parts else {},
-            notes=reading.notes if not parts else (),
-            more=True,
-        )
-        parts.append(part)
-    return [*parts[:-1], replace(parts[-1], more=reading.more)]

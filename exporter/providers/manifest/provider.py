@@ -99,21 +99,16 @@ class ManifestReader:
             reading = rows.reading(more=window != windows[-1])
             if step_ms == DAY_MS:
                 reading = replace(reading, daily=True)
-            for each in self._missing(reading, collector.present, request):
-                yield each
+            yield self._missing(reading, collector.present, request)
 
-    def _missing(self, reading: Reading, present: set[int], request: PollRequest) -> list[Reading]:
+    def _missing(self, reading: Reading, present: set[int], request: PollRequest) -> Reading:
         """Return ``reading``, with missing buckets treated as the manifest demands."""
         step_ms, rule = self.spec.granularity_ms, self.query.settings.missing
         starts = range(reading.window.start_ms, reading.window.end_ms, step_ms)
-        over = {start_ms for start_ms in starts if start_ms + step_ms <= request.now_ms}
-        if rule == "error" and not over <= present:
+        absent = frozenset(starts) - present
+        if rule == "error" and any(at_ms + step_ms <= request.now_ms for at_ms in absent):
             raise Truncated(f"{self.spec.request}: a bucket is missing from the answer")
-        if rule == "keep" and not request.first:
-            feeds = self.query.program.feeds
-            fed = {feed.family.name for feed in feeds if feed.of == "additive"}
-            return mapping.by_presence(reading, present, frozenset(fed), step_ms)
-        return [reading]
+        return replace(reading, absent=absent) if rule == "keep" else reading
 
     async def _stream(self, client: ApiClient, request: PollRequest) -> Readings:
         """Yield the records since the watermark, with the overlap before it.

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -359,3 +360,40 @@ def test_a_token_that_is_refused_is_reported_where_a_budget_has_no_second_call(
     assert (refused.last_reason, refused.fail_streak) == ("auth", 2)
     assert made.up
     assert len(made.asked) == 3
+
+
+@pytest.mark.parametrize("manifest", [budgeted(**KEEPS), loaded(KEEPS)], ids=["budget", "free"])
+def test_an_audit_of_an_api_that_leaves_hours_out_reads_each_slice_once(
+    polling: Make, manifest: Any
+) -> None:
+    made = polling(with_gaps, target(manifest))
+
+    made.for_hours(50)
+
+    audit = made.driver.view().state.audit
+    assert made.up
+    assert len(made.asked) <= (50 if manifest.settings.rate.budget else 50 + 3 * 13)
+    assert audit is not None
+    assert (audit.different, audit.missing) == (0, 0)
+    assert 40 <= audit.equal <= 35 * 16
+    assert made.driver.counted("claims_lost_total") == 0
+    made.driver.confirm_zero_scraped()
+    now = NOON_MS // 1000 + round(made.asked[-1][0] * 3600)
+    assert made.count == len(with_gaps(NOON_MS // 1000, now, now)["data"])
+
+
+def test_a_renamed_series_counts_on_where_the_open_hour_is_left_out(polling: Make) -> None:
+    renamed = KEEPS | {"label_rules": {"project": {"map": {"x": "y"}}}}
+    before, after = (target(loaded(each), initial_lookback=0) for each in (KEEPS, renamed))
+    made = polling(with_gaps, before)
+    made.for_hours(6)
+
+    made.queries = {query.spec.key: (after, query) for query in after.queries}
+    made.driver.reopen(*(query.spec for query in after.queries))
+    made.context = replace(made.context, ledger=made.driver.ledger)
+    made.for_hours(6)
+    made.driver.confirm_zero_scraped()
+    first = made.count
+    made.for_hours(24)
+
+    assert made.count - first == 16

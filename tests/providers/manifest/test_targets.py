@@ -431,18 +431,13 @@ def test_a_loop_reads_each_value_into_its_family_with_a_name_of_its_own() -> Non
 def test_a_bucket_that_is_missing_is_kept_zero_or_an_error(gap: tuple[Any, ...]) -> None:
     api = Api({"data": [row(-3, sent=1), *gap]})
 
-    kept = readings(loaded({"missing": "keep"}), api, first=False)
+    kept = readings(loaded({"missing": "keep"}), api)
     zero = readings(loaded({"missing": "zero"}), api)
 
-    assert [reading.window.length_ms // HOUR_MS for reading in kept] == (
-        [1, 1, 1] if gap else [1, 2]
-    )
-    assert [bool(reading.kept) for reading in kept] == (
-        [False, True, False] if gap else [False, True]
-    )
-    assert [reading.more for reading in kept][-1] is False
+    absent = {NOON_MS - hours * HOUR_MS for hours in ((2,) if gap else (2, 1))}
+    assert [reading.absent for reading in kept] == [absent]
     assert counts(kept) == counts(zero)
-    assert zero[0].kept == frozenset()
+    assert zero[0].absent == frozenset()
     with pytest.raises(ProviderError, match="a bucket is missing"):
         readings(loaded(), api)
 
