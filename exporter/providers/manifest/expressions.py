@@ -203,6 +203,8 @@ def _check_scale(argument: str, at: int) -> None:
 
 def unit_ms(conversion: Conversion) -> int:
     """Return the smallest step that ``conversion`` writes."""
+    if "%f" in conversion.argument:
+        return 1
     return {"epoch_ms": 1, "iso": 1, "date": DAY_MS}.get(conversion.name, SECOND_MS)
 
 
