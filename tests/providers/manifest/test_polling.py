@@ -362,6 +362,20 @@ def test_a_token_that_is_refused_is_reported_where_a_budget_has_no_second_call(
     assert len(made.asked) == 3
 
 
+def with_gaps(start: int, end: int, now: int) -> Any:
+    """Answer as an API with a row an hour that leaves out the open hour and every third one."""
+    found = every(3600)(start, end, now - 3599)
+    return {"data": [each | {"b": "x"} for each in found["data"] if each["time"] // 3600 % 3]}
+
+
+KEEPS: dict[str, Any] = {
+    "missing": "keep",
+    "interval": "1h",
+    "window": {"end": "exclusive", "lookback": "6h", "max_span": "72h"},
+    "labels": {"project": "row.b"},
+}
+
+
 @pytest.mark.parametrize("manifest", [budgeted(**KEEPS), loaded(KEEPS)], ids=["budget", "free"])
 def test_an_audit_of_an_api_that_leaves_hours_out_reads_each_slice_once(
     polling: Make, manifest: Any
