@@ -434,7 +434,7 @@ class App:
                 await self._publisher.tick()
 
     async def _watch_keys(self) -> None:
-        """Retry refused targets whose key has changed; a key file that hangs delays no others."""
+        """Retry refused targets whose key has changed; a key file that hangs delays the others by 5 s."""
         while True:
             await self._environment.clock.sleep(TICK_S)
             refused = {

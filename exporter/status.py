@@ -389,10 +389,9 @@ def _above(window: WindowScore, hours: Sequence[HourExpectation]) -> bool:
 def _state(state: QueryState, *, up: bool) -> State:
     if state.last_success_ms is None and state.last_reason is None:
         return State.NEVER_POLLED
-    if state.quarantined:
-        return State.QUARANTINED
     if state.last_reason is None:
-        return State.OK if up else State.STALLED
+        usual = State.OK if up else State.STALLED
+        return State.QUARANTINED if state.quarantined else usual
     if state.circuit == "open":
         return State.CIRCUIT_OPEN
     return State.THROTTLED if state.last_reason == Reason.THROTTLED else State.FAILING

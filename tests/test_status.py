@@ -106,3 +106,12 @@ def test_a_steep_morning_is_no_news_though_the_zone_is_unknown(newest: float, ve
 
     assert scores[1].score > status.UNUSUAL or verdict == "below"
     assert target.bots[0].verdict == verdict
+
+
+def test_a_query_that_fails_while_it_is_quarantined_is_shown_as_failing() -> None:
+    held = replace(STATE, quarantined=True, last_success_ms=1)
+    failing = replace(held, last_reason="auth", circuit="open")
+
+    (target,) = status.targets([(held, True), (failing, False)], {}, status.RecentPolls())
+
+    assert [each.state for each in target.queries] == ["quarantined", "circuit open"]

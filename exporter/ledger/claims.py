@@ -5,7 +5,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from exporter.errors import ClaimLost
+from exporter.errors import ClaimLost, Reason
 from exporter.ledger.rows import Claim, Retry, claim_of
 from exporter.ledger.tables import query, set_query, slices
 
@@ -132,7 +132,9 @@ def lock(tx: sa.Connection, which: sa.ColumnElement[bool]) -> Sequence[int]:
 def close_circuits(
     tx: sa.Connection, now_ms: int, targets: Sequence[str] | None, before_ms: int | None = None
 ) -> Sequence[int]:
-    """Close open circuits and make the queries due, of ``targets`` or of all; return their ids.
+    """Close open circuits, of ``targets`` or of all; return the ids of their queries.
+
+    These are due now, unless the provider asked for quiet.
 
     Only of those whose last poll began before ``before_ms``, if given. One failure stays on record,
     so that the recovery is noticed.
@@ -140,10 +142,13 @@ def close_circuits(
     chosen: sa.ColumnElement[bool] = sa.true() if targets is None else query.c.target.in_(targets)
     if before_ms is not None:
         chosen &= query.c.last_attempt_ms < before_ms
+    throttled = sa.select(query.c.target).where(query.c.last_reason == Reason.THROTTLED)
+    quiet = query.c.target.in_(throttled.scalar_subquery())  # the provider asked for it
+    due_ms = sa.case((quiet, query.c.next_poll_ms), else_=now_ms)
     closed = (
         sa.update(query)
         .where(query.c.circuit == "open", chosen)
-        .values(circuit="closed", fail_streak=1, next_poll_ms=now_ms)
+        .values(circuit="closed", fail_streak=1, next_poll_ms=due_ms)
         .returning(query.c.id)
     )
     return tx.execute(closed).scalars().all()

@@ -23,7 +23,7 @@ from exporter.model.samples import DAY_MS, HOUR_MS, RETENTION_MS, Reading, ceil_
 STARVED_MS = HOUR_MS
 """A slice that has waited this long goes ahead of its target's live polls once."""
 LOOK_AGAIN_MS = DAY_MS
-"""After how long a past with nothing to read is checked again."""
+"""After how long the past of a query that these settings lack is checked again."""
 OTHER = query.alias("other")
 BUSY_UNTIL: sa.BindParameter[int] = sa.bindparam("busy_until")
 """Now, so that a due query makes its target busy; 0: it does not."""
@@ -155,8 +155,9 @@ def claim(
     while (row := tx.execute(LONGEST_WAITING, given).one_or_none()) is not None:
         spec = specs.get((row.target, row.name))
         past = None if spec is None else due_of(tx, row.id, spec, now_ms)
-        if spec is None or past is None:
+        if spec is None:
             _set(tx, row.id, next_ms=now_ms + LOOK_AGAIN_MS)
+        if past is None:  # ``due_of`` has said when to look again
             continue
         taken = tx.execute(TAKE, given | {"q_id": row.id, "q_holder": holder}).one_or_none()
         if taken is not None:
@@ -166,8 +167,13 @@ def claim(
 
 def starved(tx: sa.Connection, now_ms: int) -> bool:
     """Return whether a slice has waited too long, so that one may go ahead of live polls."""
-    waiting = sa.exists().where(slices.c.next_ms <= now_ms - STARVED_MS)
-    return bool(tx.execute(sa.select(waiting)).scalar())
+    waiting = (
+        sa.select(slices.c.query_id)
+        .join(query)
+        .where(slices.c.next_ms <= now_ms - STARVED_MS)
+        .where(query.c.state == "active", query.c.fail_streak == 0)
+    )
+    return tx.execute(waiting.limit(1)).first() is not None
 
 
 def due_of(tx: sa.Connection, query_id: int, spec: QuerySpec, now_ms: int) -> Past | None:
@@ -347,7 +353,7 @@ def give_way(tx: sa.Connection, held: Claim, spec: QuerySpec, now_ms: int) -> No
 def fail(tx: sa.Connection, held: Claim, retry: Retry) -> None:
     """Record a slice that could not be read and when to try again; end the claim."""
     claims.end(tx, held)
-    _set(tx, held.query_id, next_ms=retry.next_poll_ms, backoff_ms=retry.backoff_ms)
+    _set(tx, held.query_id, next_ms=retry.next_poll_ms, backoff_ms=max(1, retry.backoff_ms))
 
 
 def state(

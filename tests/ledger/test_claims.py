@@ -7,6 +7,8 @@ import sqlalchemy as sa
 
 from exporter.errors import ClaimLost
 from exporter.ledger import claims
+from exporter.ledger.rows import Retry
+from exporter.model.samples import HOUR_MS
 from tests.support.builders import spec
 from tests.support.driver import LedgerDriver
 from tests.support.virtual import START_MS
@@ -65,3 +67,18 @@ def test_a_target_is_polled_by_one_at_a_time(driver: LedgerDriver) -> None:
     won = [each for each in found if each]
     assert [(each.holder, each.token) for each in won] == [("a", 1), ("b", 1)]
     assert {each.target for each in won} == {"shop", "promo"}
+
+
+@pytest.mark.parametrize(("reason", "waits"), [("auth", False), ("throttled", True)])
+def test_a_circuit_that_is_closed_breaks_no_quiet_that_was_asked_for(
+    driver: LedgerDriver, reason: str, waits: bool
+) -> None:
+    later_ms = driver.clock.now_ms() + HOUR_MS
+    claim = driver.claim()
+    retry = Retry(later_ms, backoff_ms=0, circuit="open")
+    driver.ledger.fail(claim, retry, reason=reason, error="no")
+
+    driver.ledger.close_circuits()
+
+    state = driver.view().state
+    assert (state.circuit, state.next_poll_ms == later_ms) == ("closed", waits)

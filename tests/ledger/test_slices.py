@@ -510,3 +510,27 @@ def test_a_hole_between_weeks_that_are_there_is_a_retraction(start: Start) -> No
     assert audit is not None
     assert (audit.from_ms, audit.difference) == (NOW - 10 * DAY_MS, {RECEIVED: 2000})
     assert driver.counted("retracted_total") == 2000
+
+
+def test_a_slice_that_the_key_may_not_read_is_shown_as_failing(start: Start) -> None:
+    driver = start(**PAST)
+    live(driver, HOURS)
+    claim = driver.ledger.claim_slice()
+    assert claim is not None
+
+    driver.ledger.fail_slice(claim, Retry(driver.clock.now_ms(), backoff_ms=0, circuit="open"))
+
+    history = driver.view().state.history
+    assert history is not None
+    assert history.failing
+
+
+def test_the_slice_of_a_query_that_is_removed_does_not_starve(start: Start) -> None:
+    driver = start(**PAST)
+    live(driver, HOURS)
+    driver.clock.step(2 * HOUR_MS)
+    waiting = driver.ledger.starved()
+
+    driver.sync(spec(target="other"))
+
+    assert (waiting, driver.ledger.starved()) == (True, False)
