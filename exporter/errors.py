@@ -4,6 +4,7 @@ import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 
 
 class Reason(StrEnum):
@@ -48,9 +49,13 @@ class SettingsProblem:
 
 
 class SettingsError(ExporterError):
-    """A settings file is invalid; ``problems`` lists all its mistakes, by position."""
+    """A settings file is invalid; ``problems`` lists all its mistakes, by position.
 
-    def __init__(self, problems: Sequence[SettingsProblem]) -> None:
+    ``files`` are those that the file names, if it could be read that far.
+    """
+
+    def __init__(self, problems: Sequence[SettingsProblem], files: Sequence[Path] = ()) -> None:
+        self.files = tuple(files)
         self.problems = tuple(sorted(problems, key=lambda p: (p.file, p.line, p.column, p.path)))
         super().__init__("\n".join(map(str, self.problems)))
 

@@ -20,7 +20,7 @@ from exporter.format import span
 from exporter.web import certificates
 from exporter.web.certificates import TlsOptions, Unusable
 
-_Signature: TypeAlias = tuple[tuple[int, int, int] | None, ...]
+_Signature: TypeAlias = tuple[tuple[int, ...] | None, ...]
 _FIXED = {"client_auth_type", "min_version", "max_version", "cipher_suites"} | {
     "prefer_server_cipher_suites",
     "curve_preferences",
@@ -107,6 +107,9 @@ def load(path: Path) -> WebConfig:
     source = read(raw, file)
     web = _shaped(source)
     tls, headers = web.tls_server_config, web.http_server_config.headers
+    files = [
+        path.parent / file for file in (tls.cert_file, tls.key_file, tls.client_ca_file) if file
+    ]
     problems = [*source.problems, *_header_problems(source, web), *_other_problems(source, web)]
     context, wrong = _context(tls, path.parent) if tls.model_fields_set else (None, [])
     problems += [
@@ -114,11 +117,8 @@ def load(path: Path) -> WebConfig:
         for each in wrong
     ]
     if problems:
-        raise SettingsError(problems)
+        raise SettingsError(problems, files)
     set_ = {name: value for name, value in headers.items() if value}
-    files = [
-        path.parent / file for file in (tls.cert_file, tls.key_file, tls.client_ca_file) if file
-    ]
     return WebConfig(
         access=Access(web.basic_auth_users, set_, web.rate_limit),
         tls=tls,
@@ -193,8 +193,9 @@ def cost_of(hashed: str) -> int:
 class Watched:
     """Users, headers, rate, certificates, keys, authorities and allowed names of one file.
 
-    Each request and each TLS handshake checks whether a file has changed (one ``stat`` each). If
-    the new content is unusable, the old settings stay and ``warn`` is called once. TLS itself, its
+    Each request and each TLS handshake checks whether the file, or one that it names, has changed
+    (one ``stat`` each). If the new content is unusable, the old settings stay and ``warn`` is
+    called, but not twice in a row with the same text. TLS itself, its
     versions, ciphers and the kind of client authentication change only with a restart.
     To be used only on the server's thread.
     """
@@ -204,7 +205,10 @@ class Watched:
         self._path = path
         self._warn = warn
         self._now = load(path)
+        self._runs = _fixed(self._now)
+        self._files = self._now.files
         self._seen: _Signature = ()
+        self._said = ""
         self.context = self._now.context
         """The TLS context that the server is started with; None: plain HTTP."""
         if self.context is not None:
@@ -228,32 +232,32 @@ class Watched:
             client.context = self._now.context
 
     def _look(self) -> None:
-        seen = _signature(self._path, self._now)
+        seen = tuple(map(_stat, (self._path, *self._files)))
         if seen == self._seen:
             return
         self._seen = seen
+        text = ""
         try:
-            self._take(load(self._path))
+            self._now = load(self._path)
+            # If these are other files, the signature differs and they are read again.
+            self._files = self._now.files
+            if _fixed(self._now) != self._runs:
+                text = "TLS versions, ciphers and client_auth_type change only with a restart"
         except SettingsError as error:
-            self._warn(f"the web configuration is invalid, the old one stays in force: {error}")
-
-    def _take(self, new: WebConfig) -> None:
-        if _fixed(new) != _fixed(self._now):
-            self._warn("TLS versions, ciphers and client_auth_type change only with a restart")
-        self._now = new  # if it names other files, the signature differs and they are read again
+            self._files = error.files
+            text = f"the web configuration is invalid, the old one stays in force: {error}"
+        if text not in {"", self._said}:
+            self._warn(text)
+        self._said = text
 
 
 def _fixed(config: WebConfig) -> Any:
     return config.context and config.tls.model_dump(include=_FIXED)
 
 
-def _signature(path: Path, config: WebConfig) -> _Signature:
-    return tuple(_stat(each) for each in (path, *config.files))
-
-
-def _stat(path: Path) -> tuple[int, int, int] | None:
+def _stat(path: Path) -> tuple[int, ...] | None:
     try:
         found = path.stat()
-    except OSError:
+    except (OSError, ValueError):  # a name with a NUL
         return None
-    return (found.st_mtime_ns, found.st_size, found.st_ino)
+    return (found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino)

@@ -231,6 +231,45 @@ def test_new_headers_are_sent_without_a_restart_and_what_needs_one_is_said(tmp_p
         ]
 
 
+def test_a_certificate_that_comes_after_the_file_that_names_it_is_used(tmp_path: Path) -> None:
+    with secured(tmp_path, CERTIFIED) as at:
+        old = at.trust()
+        replace(tmp_path / "web.yml", CERTIFIED.replace("server.", "later."))
+        assert at.get(old).status_code == 200
+        assert at.get(old).status_code == 200
+        assert len(at.warnings) == 1
+
+        self_signed(tmp_path, "later")
+
+        assert gets_in(at, ssl.create_default_context(cafile=tmp_path / "later.pem"))
+        assert len(at.warnings) == 1
+
+
+def test_a_change_that_shows_only_in_the_time_of_change_is_read(tmp_path: Path) -> None:
+    file, headers = tmp_path / "web.yml", "http_server_config: {headers: {X-XSS-Protection: '0'}}\n"
+    file.write_text(headers)
+    before = file.stat()
+    web = Watched(file, lambda _text: None)
+    assert web.access().headers == {"X-XSS-Protection": "0"}
+
+    file.write_text(headers.replace("0", "1"))
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))  # chmod, too, keeps all but one
+
+    assert web.access().headers == {"X-XSS-Protection": "1"}
+
+
+def test_what_is_taken_back_needs_no_restart(tmp_path: Path) -> None:
+    self_signed(tmp_path, "server")
+    file, warnings = tmp_path / "web.yml", list[str]()
+    file.write_text(CERTIFIED)
+    web = Watched(file, warnings.append)
+    for text in (f"{CERTIFIED}  min_version: TLS13\n", CERTIFIED):
+        replace(file, text)
+        web.access()
+
+    assert len(warnings) == 1
+
+
 def test_a_handshake_that_never_comes_is_cut_off(tmp_path: Path) -> None:
     quick = Deadlines(header_s=0.3)
     with secured(tmp_path, CERTIFIED, deadlines=quick) as at:
