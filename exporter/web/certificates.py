@@ -230,6 +230,9 @@ def _load_authorities(made: ssl.SSLContext, tls: TlsOptions, base: Path) -> None
     made.verify_mode = _VERIFY.get(tls.client_auth_type, ssl.CERT_NONE)
     if made.verify_mode == ssl.CERT_NONE:
         return
+    # A resumed session is not verified again, so clients are given none to resume.
+    made.num_tickets = 0
+    made.options |= ssl.OP_NO_TICKET
     key, authorities = _given(tls, base, "client_ca")
     if not authorities:
         made.load_default_certs(ssl.Purpose.CLIENT_AUTH)

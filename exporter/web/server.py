@@ -79,7 +79,10 @@ class Connection(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        if not self._admits(transport.get_extra_info("peercert")):
+        tls = transport.get_extra_info("ssl_object")
+        # OpenSSL resumes TLS 1.2 by session id, without verifying the certificate again.
+        resumed = tls and tls.session_reused and tls.context.verify_mode != ssl.CERT_NONE
+        if resumed or not self._admits(transport.get_extra_info("peercert")):
             transport.abort()
             return
         self._enter("header_s")

@@ -270,6 +270,37 @@ def test_what_is_taken_back_needs_no_restart(tmp_path: Path) -> None:
     assert len(warnings) == 1
 
 
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_session_outlives_no_authority(
+    tmp_path: Path, authority: Pair, client: Pair, version: ssl.TLSVersion
+) -> None:
+    with secured(tmp_path, VERIFIED, authority) as at:
+        context = at.as_client(client)
+        context.maximum_version = version
+        answer, session = resumed(at, context)
+        assert answer.startswith(b"HTTP/1.1 200 ")
+
+        renewed(at, "clients")
+
+        assert resumed(at, context, session)[0] == b""
+
+
+def resumed(
+    at: Secured, context: ssl.SSLContext, session: ssl.SSLSession | None = None
+) -> tuple[bytes, ssl.SSLSession | None]:
+    """Return the start of the answer to a request in ``session``, and the session it leaves."""
+    address = split(at.server.address)
+    try:
+        with (
+            socket.create_connection(address, timeout=PATIENCE_S) as plain,
+            context.wrap_socket(plain, server_hostname="localhost", session=session) as secure,
+        ):
+            secure.sendall(b"GET /-/healthy HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            return secure.recv(4096), secure.session
+    except OSError:
+        return b"", None
+
+
 def test_a_handshake_that_never_comes_is_cut_off(tmp_path: Path) -> None:
     quick = Deadlines(header_s=0.3)
     with secured(tmp_path, CERTIFIED, deadlines=quick) as at:
