@@ -16,11 +16,11 @@ _PRECISE_S = 10
 def span(seconds: float) -> str:
     """Return ``seconds`` in the two largest units that matter: ``45 s``, ``2 h 5 min``."""
     left = abs(seconds)
-    if left < 1:
+    if round(left, 3) < 1:
         return f"{left * 1000:.0f} ms"
-    if left < _PRECISE_S:
+    if round(left, 1) < _PRECISE_S:
         return f"{left:.1f} s"
-    parts = []
+    left, parts = round(left), []
     for unit, size in _UNITS:
         count, left = divmod(left, size)
         if count:

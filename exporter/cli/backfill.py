@@ -83,9 +83,9 @@ def _step(_context: click.Context, _parameter: click.Parameter, given: str) -> i
     raise click.BadParameter("expected a duration, such as 4m")
 
 
-def _instant(_context: click.Context, _parameter: click.Parameter, given: str | None) -> int | None:
+def _instant(_context: click.Context, parameter: click.Parameter, given: str | None) -> int | None:
     """Return a UTC instant; None for each query's own epoch, or for no limit."""
-    if given in {None, EPOCH}:
+    if given is None or given == parameter.default == EPOCH:
         return None
     try:
         return parse_instant(str(given), assume_utc=True)

@@ -157,7 +157,7 @@ def claim(
         past = None if spec is None else due_of(tx, row.id, spec, now_ms)
         if spec is None:
             _set(tx, row.id, next_ms=now_ms + LOOK_AGAIN_MS)
-        if past is None:  # ``due_of`` has said when to look again
+        if past is None:  # ``due_of`` has set when to look again
             continue
         taken = tx.execute(TAKE, given | {"q_id": row.id, "q_holder": holder}).one_or_none()
         if taken is not None:

@@ -5,6 +5,7 @@ Its small charts are SVG paths, each with a text alternative.
 
 import base64
 import hashlib
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -228,7 +229,8 @@ def _judged(bot: BotStatus) -> str:
     if bot.late:
         return "The newest hour is overdue; judging resumes when it arrives."
     if bot.weeks < LEAST_WEEKS:
-        return f"{bot.weeks * 7:.1f} days of history; judging starts at {LEAST_WEEKS * 7} days."
+        days = math.floor(bot.weeks * 70) / 10
+        return f"{days} days of history; judging starts at {LEAST_WEEKS * 7} days."
     return "Hours are missing in the newest window."
 
 

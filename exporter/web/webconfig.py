@@ -208,7 +208,7 @@ class Watched:
         self._runs = _fixed(self._now)
         self._files = self._now.files
         self._seen: _Signature = ()
-        self._said = ""
+        self._warned = ""
         self.context = self._now.context
         """The TLS context that the server is started with; None: plain HTTP."""
         if self.context is not None:
@@ -246,9 +246,9 @@ class Watched:
         except SettingsError as error:
             self._files = error.files
             text = f"the web configuration is invalid, the old one stays in force: {error}"
-        if text not in {"", self._said}:
+        if text not in {"", self._warned}:
             self._warn(text)
-        self._said = text
+        self._warned = text
 
 
 def _fixed(config: WebConfig) -> Any:

@@ -129,6 +129,7 @@ def test_a_history_that_has_nothing_left_is_not_waited_for(beginning: Scene) -> 
         (("--from", "2026-03-02", "--until", "2026-03-01"), LABELS, "the range before 2026-03-01"),
         (("--until", "1970-01-01"), LABELS, "the range before 1970-01-01"),
         (("--from", "yesterday"), LABELS, "expected a date, such as 2026-10-01"),
+        (("--from", "epoch"), LABELS, "expected a date, such as 2026-10-01"),
         (("--step", "4"), LABELS, "expected a duration, such as 4m"),
     ],
 )

@@ -129,6 +129,21 @@ def test_within_a_minute_of_the_start_every_board_of_the_demo_is_filled(
     assert sum(filled.values()) >= LEAST * sum(map(len, feedable.values()))
 
 
+def test_a_wrong_step_is_named() -> None:
+    given = {"PYTHON": sys.executable, "EXPORTER": "127.0.0.1:0", "STEP": "often"}
+    done = subprocess.run(
+        ["/bin/sh", "scripts/demo-prometheus"],
+        cwd=ROOT,
+        env=os.environ | given,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=DEADLINE_S,
+    )
+
+    assert (done.returncode, "expected a duration, such as 4m" in done.stdout) == (2, True), done
+
+
 def test_no_panel_is_listed_that_the_demo_has_not() -> None:
     for uid, titles in (*CANNOT.items(), *RARE.items()):
         assert uid in BOARDS

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import subprocess
 import tarfile
 from pathlib import Path
 
@@ -38,6 +39,14 @@ def test_a_release_has_every_part_with_its_checksum(dist: Path) -> None:
     }
     for name, digest in sums.items():
         assert hashlib.sha256((dist / name).read_bytes()).hexdigest() == digest
+
+
+def test_a_folder_that_is_no_release_stays(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("text")
+
+    done = subprocess.run([ROOT / "scripts/release", tmp_path], check=False)  # noqa: S603
+
+    assert (done.returncode, (tmp_path / "mine").read_text()) == (1, "text")
 
 
 def test_the_changelog_has_every_fragment_under_its_kind_breaking_ones_first(dist: Path) -> None:

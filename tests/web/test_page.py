@@ -129,6 +129,10 @@ def test_an_unknown_target_has_no_page_and_a_program_without_targets_has_one() -
             {"verdict": Verdict.NOT_JUDGED, "window": None, "weeks": 0.5},
             "not judged 3.5 days of history; judging starts at 7 days.",
         ),
+        (
+            {"verdict": Verdict.NOT_JUDGED, "window": None, "weeks": 0.9999},
+            "not judged 6.9 days of history; judging starts at 7 days.",
+        ),
     ],
 )
 def test_a_bot_is_judged_in_words_under_its_target(changes: dict[str, Any], said: str) -> None:
@@ -296,9 +300,9 @@ def test_a_poll_that_was_skipped_or_quarantined_is_none_that_failed() -> None:
 
 
 def test_spans_are_two_units_and_ages_have_a_direction() -> None:
-    seconds = (0, 0.25, 1.25, 59, 60, 3_725, 180_000, -5)
+    seconds = (0, 0.25, 0.9996, 1.25, 9.96, 59, 60, 3_725, 180_000, -5)
     assert [span(each) for each in seconds] == [
-        "0 ms", "250 ms", "1.2 s", "59 s", "1 min", "1 h 2 min", "2 d 2 h", "5.0 s"
+        "0 ms", "250 ms", "1.0 s", "1.2 s", "10 s", "59 s", "1 min", "1 h 2 min", "2 d 2 h", "5.0 s"
     ]  # fmt: skip
     instants = (None, NOW_MS, NOW_MS - 20_000, NOW_MS + 20_000)
     assert [age(each, NOW_MS) for each in instants] == ["never", "now", "20 s ago", "in 20 s"]
