@@ -29,7 +29,7 @@ from exporter.ledger import (
 from exporter.ledger.counters import LoadedSeries
 from exporter.ledger.hours import MEASURES
 from exporter.ledger.rows import Applied, ApplyInput, Counts, LastReading, unread_since
-from exporter.ledger.rules import Frame
+from exporter.ledger.rules import Bucket, Frame, Key
 from exporter.ledger.tables import gap, set_query
 from exporter.model.query import Past, PastMode
 from exporter.model.samples import SECOND_MS, Window, floor_to
@@ -127,7 +127,7 @@ def _count_buckets(given: ApplyInput) -> _Counted:
         same, values, empty=empty, per_unit=_per_unit(given, loaded)
     )
     counts = given.count_dropped(room.dropped)
-    if collapse and (held := _held(given)):
+    if collapse and (held := _held(given, same, values)):
         return _Counted(counts, held=held)
     created = counters.create_series(given, loaded, places.values())
     if created is not loaded:
@@ -140,14 +140,18 @@ def _count_buckets(given: ApplyInput) -> _Counted:
     return _Counted(counts, dropped=bool(room.dropped))
 
 
-def _held(given: ApplyInput) -> dict[str, int]:
+def _held(
+    given: ApplyInput, known: Mapping[Key, Bucket], values: Mapping[Key, float]
+) -> dict[str, int]:
     """Return the columns to set while a collapse awaits confirmation; none once it is confirmed."""
-    row, window = given.past or given.query, given.reading.window
-    same = row.quarantine_ms is None or window.holds(row.quarantine_ms)
+    row, at_ms = given.past or given.query, (given.past or given.query).quarantine_ms
+    # Without an instant, an earlier part of this poll was confirmed.
+    same = not given.first if at_ms is None else given.reading.window.holds(at_ms)
     repeats = row.quarantine if same else 0
     if repeats < CONFIRMATIONS:
-        # The last instant of the part, since the first one moves on from poll to poll.
-        return {"quarantine": repeats + 1, "quarantine_ms": window.end_ms - 1}
+        # The bucket that lost most, since the borders of parts move from poll to poll.
+        _, most_ms = max(known, key=lambda key: known[key].obs - values.get(key, 0.0))
+        return {"quarantine": repeats + 1, "quarantine_ms": at_ms if repeats and at_ms else most_ms}
     if given.past is None:  # later parts, which none of these polls has read, are confirmed, too
         set_query(given.tx, given.query.id, quarantine_ms=None)
     return {}
@@ -221,6 +225,10 @@ def _move_on(given: ApplyInput) -> Counts:
     }
     if row.floor_ms is None:
         columns["oldest_ms"] = columns["floor_ms"]
+    if given.first and row.quarantine_ms is None:
+        columns["quarantine"] = (
+            0  # what a poll confirmed that broke off is not confirmed for others
+        )
     if not reading.more:
         columns |= {
             "quarantine": 0,  # only with the last part: an earlier one must not clear it

@@ -142,7 +142,11 @@ def close_circuits(
     chosen: sa.ColumnElement[bool] = sa.true() if targets is None else query.c.target.in_(targets)
     if before_ms is not None:
         chosen &= query.c.last_attempt_ms < before_ms
-    throttled = sa.select(query.c.target).where(query.c.last_reason == Reason.THROTTLED)
+    throttled = sa.select(query.c.target).where(
+        query.c.last_reason == Reason.THROTTLED,
+        query.c.state == "active",
+        query.c.next_poll_ms > now_ms,
+    )
     quiet = query.c.target.in_(throttled.scalar_subquery())  # the provider asked for it
     due_ms = sa.case((quiet, query.c.next_poll_ms), else_=now_ms)
     closed = (

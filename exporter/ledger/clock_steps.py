@@ -69,7 +69,9 @@ def correct(tx: sa.Connection, query_id: int, now_ms: int) -> None:
     if (again or row.epoch_ms is None) and _is_ahead(row.ids_from_ms, now_ms):
         columns["ids_from_ms"] = now_ms
     set_query(tx, query_id, next_poll_ms=now_ms, **columns)
-    _correct_past(tx, query_id, now_ms, read_ms)
+    _correct_slices(tx, query_id, now_ms, read_ms)
+    if max(newest_ms or 0, event_ms or 0) <= now_ms:  # else the clock is behind, and gaps are right
+        _correct_gaps(tx, query_id, read_ms)
     ahead = (gauge.c.query_id == query_id) & (gauge.c.end_ms > now_ms)
     tx.execute(sa.delete(gauge).where(ahead))
     for column in _OF_SERIES:
@@ -95,13 +97,17 @@ def _reached(
     return reached
 
 
-def _correct_past(tx: sa.Connection, query_id: int, now_ms: int, read_ms: int) -> None:
-    """Bring slices and gaps in line: everything from ``read_ms`` on is read again."""
+def _correct_slices(tx: sa.Connection, query_id: int, now_ms: int, read_ms: int) -> None:
+    """Let slices end at ``read_ms``: everything from there on is read again."""
     mine = slices.c.query_id == query_id
     latest = dict.fromkeys(_OF_SLICES, read_ms)
     latest |= {slices.c.next_ms: now_ms + DAY_MS, slices.c.audited_ms: now_ms}
     for column, latest_ms in latest.items():
         tx.execute(sa.update(slices).where(mine, column > latest_ms).values({column: latest_ms}))
+
+
+def _correct_gaps(tx: sa.Connection, query_id: int, read_ms: int) -> None:
+    """Forget gaps that reach beyond ``read_ms``: such hours are read again, or a new gap."""
     late = (gap.c.query_id == query_id) & (gap.c.to_ms > read_ms)
     readable = (gap.c.reason == "unreadable") | (gap.c.from_ms >= read_ms)
     tx.execute(sa.delete(gap).where(late, readable))

@@ -168,6 +168,24 @@ def test_a_gap_of_hours_that_were_still_to_come_ends(start: Start) -> None:
     assert {hour for hours in settled.bots.values() for hour in hours} == {HOURLY}
 
 
+def test_a_clock_that_is_behind_forgets_no_gap(start: Start) -> None:
+    scene = Scene(start(lookback_ms=4 * HOUR_MS, reach_ms=DAY_MS))
+    scene.poll()
+    scene.driver.clock.step(100 * HOUR_MS)
+    scene.poll()
+    gaps = sa.select(gap.c.from_ms, gap.c.to_ms)
+    with scene.driver.transaction() as tx:
+        before = tx.execute(gaps).all()
+
+    scene.driver.clock.step(-50 * HOUR_MS)
+    scene.driver.ledger.correct_clock()
+    scene.driver.clock.step(50 * HOUR_MS)
+    scene.poll()
+
+    with scene.driver.transaction() as tx:
+        assert tx.execute(gaps).all() == before != []
+
+
 def test_a_family_that_was_lost_meanwhile_is_absent_not_0(start: Start) -> None:
     scene = Scene(start(lookback_ms=2 * DAY_MS))
     scene.poll()

@@ -531,6 +531,35 @@ def test_the_parts_after_a_confirmed_one_wait_no_longer(driver: LedgerDriver) ->
     assert held == [[True], [True], [False, False]]
 
 
+def test_what_a_poll_has_confirmed_that_broke_off_is_not_confirmed_for_other_parts(
+    driver: LedgerDriver,
+) -> None:
+    rows = {at(10): 400.0, at(11): 400.0}
+    earlier = rows | {at(10): 1.0}
+    polls = [poll_in_two(driver, each, at(11)) for each in (rows, earlier, earlier)]
+    claim = driver.claim()
+    first = Window(driver.window(claim).start_ms, at(11))
+    driver.apply(claim, Reading(first, counts=[(received(), at(10), 1.0)], more=True))
+    driver.fail(claim)
+
+    held = poll_in_two(driver, {at(10): 1.0, at(11): 1.0}, at(11))
+
+    assert polls == [[False, False], [True], [True]]
+    assert held == [False, True]
+
+
+def test_a_bucket_is_confirmed_whatever_part_of_a_poll_it_is_in(driver: LedgerDriver) -> None:
+    rows = {at(9): 1.0, at(10): 400.0, at(11): 1.0}
+    borders = [at(11), at(11), at(10), at(11)]
+
+    held = [
+        any(poll_in_two(driver, rows | ({at(10): 1.0} if polled else {}), border))
+        for polled, border in enumerate(borders)
+    ]
+
+    assert held == [False, True, True, False]
+
+
 def test_a_part_that_recovers_confirms_nothing_of_a_later_one(driver: LedgerDriver) -> None:
     rows = {at(10): 400.0, at(11): 400.0}
     polls = [rows, *[rows | {at(10): 1.0}] * 2, rows | {at(11): 1.0}, rows]

@@ -91,5 +91,5 @@ def test_the_page_promises_stable_labels_and_shows_an_upgrade_and_the_way_back()
 
     assert "**Labels are stable.**" in promise
     assert re.search(r"^```sh\n.*\.backup .*check-config.*^```$", upgrade, re.MULTILINE | re.DOTALL)
-    assert "restore the backup" in upgrade
+    assert "ledger restore --floor-from" in upgrade
     assert "make release" in making
