@@ -121,7 +121,7 @@ GOALS_REACHED = counter(
     "Goals reached by users.",
     "channel",
     "goal",
-    meaning="Business goal completions; goal only when the source names it and it is allowlisted",
+    meaning="Business goal completions; goal only when the source names it",
 )
 FEEDBACK = counter(
     "chatbot_feedback_total",
@@ -137,7 +137,7 @@ EVENTS = counter(
     "Events in the provider's event store, by allowlisted event name.",
     "channel",
     "event",
-    meaning="Distinct event ids (Chatlayer) or aggregate counts (Inkeep); unlisted names count as event=other",
+    meaning="Distinct event ids (Chatlayer) or aggregate counts (Inkeep); names that events.allow (Chatlayer) leaves out count as event=other",
 )
 OUTBOUND_API_REQUESTS = counter(
     "chatbot_outbound_api_requests_total",
