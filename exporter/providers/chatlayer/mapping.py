@@ -362,10 +362,8 @@ def read_series(
     starts = _starts(data.x_values or [], asked, step_ms, drift)
     for index, one in enumerate(series):
         _check_length(one.values or [], starts, f"data.series[{index}].values", data)
-    zeros = any(
-        not any(map(parse_number, each))
-        for each in zip(*(one.values or [] for one in series), strict=False)
-    )
+    rows = zip(*(one.values or [] for one in series), strict=False)
+    zeros = any(not any(map(parse_number, each)) for each in rows)
     if zeros and min(starts) > asked.start_ms:
         drift["missing"] += 1
     return [
