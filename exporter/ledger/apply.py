@@ -226,9 +226,8 @@ def _move_on(given: ApplyInput) -> Counts:
     if row.floor_ms is None:
         columns["oldest_ms"] = columns["floor_ms"]
     if given.first and row.quarantine_ms is None:
-        columns["quarantine"] = (
-            0  # what a poll confirmed that broke off is not confirmed for others
-        )
+        # What a poll confirmed that broke off is not confirmed for other parts.
+        columns["quarantine"] = 0
     if not reading.more:
         columns |= {
             "quarantine": 0,  # only with the last part: an earlier one must not clear it

@@ -6,7 +6,8 @@ import msgspec
 import sqlalchemy as sa
 
 from exporter.ledger.rows import unread_since
-from exporter.ledger.tables import bucket, gap, gauge, query, seen_event, series, set_query, slices
+from exporter.ledger.streams import newest_event_ms
+from exporter.ledger.tables import bucket, gap, gauge, query, series, set_query, slices
 from exporter.model.samples import DAY_MS
 
 TOLERANCE_MS = 60_000
@@ -50,7 +51,7 @@ def correct(tx: sa.Connection, query_id: int, now_ms: int) -> None:
     A query whose first poll is in the future and that has counted nothing since begins again.
     """
     row = tx.execute(sa.select(query).where(query.c.id == query_id).with_for_update()).one()
-    newest_ms, event_ms = _newest_count_ms(tx, query_id), _newest_event_ms(tx, query_id)
+    newest_ms, event_ms = _newest_count_ms(tx, query_id), newest_event_ms(tx, query_id)
     reached = _reached(row, newest_ms, event_ms, now_ms)
     read_ms = min(
         (reached[name] for name in ("cursor_ms", "watermark_ms") if name in reached), default=now_ms
@@ -125,8 +126,3 @@ def _newest_count_ms(tx: sa.Connection, query_id: int) -> int | None:
         .where(series.c.query_id == query_id, bucket.c.obs > 0)
     )
     return tx.execute(newest).scalar()
-
-
-def _newest_event_ms(tx: sa.Connection, query_id: int) -> int | None:
-    newest = sa.select(sa.func.max(seen_event.c.ts_ms))
-    return tx.execute(newest.where(seen_event.c.query_id == query_id)).scalar()

@@ -56,7 +56,8 @@ class Changes:
 class Standing:
     """The settings of a replica, their generation, and whether they are in force.
 
-    ``renames`` maps former target names to new ones. ``known``: another replica already uses them. ``server`` is the server run that answered.
+    ``renames`` maps former target names to new ones. ``known``: another replica already uses the
+    settings. ``server`` is the server run that answered.
     """
 
     specs: Mapping[QueryKey, QuerySpec]

@@ -23,7 +23,7 @@ def count(given: ApplyInput, loaded: LoadedSeries) -> tuple[Counts, list[Event]]
     Events before the epoch, or from a time whose ids were already dropped, do not count.
     """
     row, spec = given.query, given.spec
-    newest_ms = _newest_ms(given)
+    newest_ms = newest_event_ms(given.tx, row.id) or 0
     fresh, counts = _fresh(given)
     epoch_ms = 0 if spec.history else (row.epoch_ms or given.started_ms)
     # Ids may have been kept for a shorter time before.
@@ -79,11 +79,10 @@ def drop_ids(tx: sa.Connection, query_id: int, most: int, before_ms: int = LARGE
     return tx.execute(sa.delete(seen_event).where(mine, seen_event.c.id.in_(oldest))).rowcount
 
 
-def _newest_ms(given: ApplyInput) -> int:
-    """Return the time of the newest event whose id is stored; 0 if there is none."""
+def newest_event_ms(tx: sa.Connection, query_id: int) -> int | None:
+    """Return the time of the newest event whose id is stored; None if there is none."""
     newest = sa.select(sa.func.max(seen_event.c.ts_ms))
-    mine = seen_event.c.query_id == given.query.id
-    return given.tx.execute(newest.where(mine)).scalar() or 0
+    return tx.execute(newest.where(seen_event.c.query_id == query_id)).scalar()
 
 
 def _add(given: ApplyInput, loaded: LoadedSeries, counted: Iterable[Event]) -> Counts:
